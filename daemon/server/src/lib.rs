@@ -1,0 +1,1 @@
+//! godwitd and godwitctl.
