@@ -1,0 +1,285 @@
+//! What is said to a connection ([`Event`], [`Reply`]) and what it says ([`Request`]). All of it is plain data.
+use crate::{Bound, Millis, SessionId};
+use godwit_wire::{Jid, Stanza, StreamError};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// A connection within its shard: slot and generation, so that a late note cannot hit the slot's next tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ConnId {
+    /// Slot.
+    pub slot: u32,
+    /// Generation of the slot; 0 is nobody (a detached session).
+    pub generation: u32,
+}
+
+/// Where a session is: its shard, and its connection if it has one (generation 0: detached, waiting for resumption).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Place {
+    /// Shard number.
+    pub shard: u16,
+    /// Connection there.
+    pub conn: ConnId,
+}
+
+/// An account that has authenticated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Bare JID.
+    pub jid: Jid,
+    /// The store's account number.
+    pub owner: u64,
+}
+
+/// TLS protocol version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+/// What the handshake established; copied out of the TLS library before it is let go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// Version.
+    pub version: TlsVersion,
+    /// Cipher suite, IANA name.
+    pub suite: &'static str,
+    /// Server name the client asked for.
+    pub sni: Option<Box<str>>,
+    /// Chosen application protocol.
+    pub alpn: Option<Box<str>>,
+    /// Resumed from a ticket.
+    pub resumed: bool,
+    /// tls-exporter channel binding, RFC 9266 (`None` for TLS 1.2 without extended master secret).
+    pub exporter: Option<[u8; 32]>,
+    /// tls-server-end-point channel binding, RFC 5929: hash of the certificate.
+    pub server_end_point: Vec<u8>,
+}
+
+/// Hash of a SCRAM mechanism.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum ScramHash {
+    Sha1,
+    Sha256,
+}
+
+/// What is stored of a password for one hash, RFC 5802 §3: never the password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScramKeys {
+    /// Salt.
+    pub salt: Vec<u8>,
+    /// Iterations.
+    pub iterations: u32,
+    /// StoredKey.
+    pub stored_key: Vec<u8>,
+    /// ServerKey.
+    pub server_key: Vec<u8>,
+}
+
+/// Answer to [`Request::Credentials`]. For an unknown user the host gives made-up keys, the same ones each time
+/// (derived from a server secret and the name), and no account: the exchange then runs to its end and fails there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The account, if there is one and it may log in.
+    pub account: Option<Account>,
+    /// Keys for the hash asked for.
+    pub keys: ScramKeys,
+}
+
+/// What the connection asks of the host.
+#[derive(Debug)]
+pub enum Request {
+    /// Send what is in `out`, then do the TLS handshake, then [`Event::TlsDone`]. Nothing is read as XMPP meanwhile.
+    StartTls,
+    /// Keys of a user → [`Reply::Credentials`]. The connection is paused until then.
+    Credentials {
+        /// Bare JID.
+        user: Jid,
+        /// Hash.
+        hash: ScramHash,
+    },
+    /// Check a password (SASL PLAIN): costs milliseconds of CPU, so the host does it off the shard → [`Reply::Plain`]. Paused.
+    VerifyPlain {
+        /// Bare JID.
+        user: Jid,
+        /// Password, SASLprep'd.
+        password: Zeroizing<String>,
+    },
+    /// An authentication ended; for logs, limits and metrics. No answer.
+    AuthResult {
+        /// Name that was tried (`None` if none could be read).
+        user: Option<Jid>,
+        /// SASL mechanism.
+        mechanism: &'static str,
+        /// `None`: success; otherwise the SASL failure condition.
+        failure: Option<&'static str>,
+    },
+    /// An iq of an unauthenticated stream in `jabber:iq:register` (only if settings offer it) → [`Reply::Unauthenticated`]. Paused.
+    Unauthenticated(Box<Stanza>),
+    /// Bind a resource → [`Reply::Bound`]. Paused.
+    Bind {
+        /// Account.
+        account: Account,
+        /// Resource the client asked for, normalised; `None`: the server makes one.
+        resource: Option<Box<str>>,
+    },
+    /// Resume a session (XEP-0198 §5) → [`Reply::Resumed`]. Paused.
+    Resume {
+        /// Account that authenticated; it must be the session's.
+        account: Account,
+        /// Session named by `previd`.
+        session: SessionId,
+        /// Secret part of `previd`.
+        secret: [u8; 16],
+        /// The client's `h`; the host passes it back.
+        h: u32,
+    },
+    /// A stanza of the bound session, `from` stamped with its full JID. The host answers with [`Event::Handled`] in order;
+    /// it may say [`Event::Hold`] at once: then nothing further is read until [`Event::Release`].
+    Stanza(Box<Stanza>),
+    /// Stored messages that the client acknowledged (XEP-0198), or that reached the kernel (a client without it).
+    Acked(Vec<u64>),
+    /// The next page of stored messages after `feed.last` → [`Event::Feed`].
+    Fetch {
+        /// Position after which to read.
+        after: u64,
+        /// Most rows wanted.
+        rows_max: u32,
+    },
+    /// Stored messages at these positions again, in this order (after a resumption) → [`Event::Feed`] with `replay` set.
+    Replay(Vec<u64>),
+    /// Stream management was enabled, or a client state changed: the host copies what it needs from the session.
+    SmEnabled,
+    /// The connection broke; the session waits for resumption until `until`.
+    Detach {
+        /// The session.
+        bound: Box<Bound>,
+        /// Deadline.
+        until: Millis,
+    },
+    /// The session is over.
+    End {
+        /// The session.
+        bound: Box<Bound>,
+        /// For the log.
+        reason: &'static str,
+    },
+    /// Send what is in `out`, then close the connection (TLS close_notify first).
+    Close,
+}
+
+/// Answers to requests that pause the connection.
+#[derive(Debug)]
+pub enum Reply {
+    /// To [`Request::Credentials`].
+    Credentials(Credentials),
+    /// To [`Request::VerifyPlain`]: the account if the password was right.
+    Plain(Option<Account>),
+    /// To [`Request::Credentials`] and the others when the store cannot be read: SASL `temporary-auth-failure`.
+    Unavailable,
+    /// To [`Request::Unauthenticated`]: the complete iq to send.
+    Unauthenticated(Vec<u8>),
+    /// To [`Request::Bind`].
+    Bound(Result<Box<Bound>, BindFailure>),
+    /// To [`Request::Resume`].
+    Resumed(Result<Box<Bound>, ResumeFailure>),
+}
+
+/// Why no resource was bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BindFailure {
+    /// Too many sessions of this account: `<resource-constraint/>`.
+    TooMany,
+    /// Store or shard trouble: `<internal-server-error/>`.
+    Internal,
+}
+
+/// Why no session was resumed: `<failed/>` with `item-not-found`, and `h` if it is still known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResumeFailure {
+    /// Last `h` of the lost session.
+    pub h: Option<u32>,
+}
+
+/// Position of a stored message in its account's archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its position.
+    pub seq: u64,
+    /// Position of the stored message posted to this session before it; greater than what the session has seen means
+    /// that a note went astray or was skipped, and the session reads the archive instead.
+    pub prev: u64,
+}
+
+/// One stanza for a session.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The rendered stanza.
+    pub bytes: Arc<[u8]>,
+    /// Raw XML to put before its end tag (stanza id, delay); may be empty.
+    pub extra: Box<[u8]>,
+    /// Its position, if it is stored.
+    pub stored: Option<Stored>,
+}
+
+/// One stored message read back.
+#[derive(Debug, Clone)]
+pub struct FeedRow {
+    /// Position.
+    pub seq: u64,
+    /// Rendered stanza complete with stanza id and delay.
+    pub bytes: Box<[u8]>,
+}
+
+/// A page of stored messages for one session.
+#[derive(Debug, Clone, Default)]
+pub struct FeedPage {
+    /// Rows, in order.
+    pub rows: Vec<FeedRow>,
+    /// All positions up to here were looked at.
+    pub upto: u64,
+    /// The page reached the head of the archive as it was.
+    pub end: bool,
+    /// Answer to [`Request::Replay`].
+    pub replay: bool,
+    /// The read failed: the session ends with `internal-server-error` (nothing was acknowledged, nothing is lost).
+    pub failed: bool,
+}
+
+/// What the host or the edge tells a connection.
+#[derive(Debug)]
+pub enum Event {
+    /// TLS is up (at once for direct TLS).
+    TlsDone(Box<TlsFacts>),
+    /// Answer to a pausing request.
+    Reply(Box<Reply>),
+    /// A stanza for the session.
+    Deliver(Outgoing),
+    /// Stored messages.
+    Feed(Box<FeedPage>),
+    /// Start feeding stored messages from after this position (the resource became available, RFC 6121 §4.2).
+    FeedFrom(u64),
+    /// Stop feeding (unavailable, or negative priority); full-JID messages still come by [`Event::Deliver`].
+    FeedStop,
+    /// So many more of the session's stanzas are handled, and durable where they had to be.
+    Handled(u32),
+    /// Read nothing further for now (the stanza just requested needs the store to be current).
+    Hold,
+    /// Go on reading.
+    Release,
+    /// The send queue is over its high mark.
+    Congested,
+    /// The send queue is empty.
+    Drained,
+    /// The deadline that [`crate::Connection::deadline`] gave has come.
+    Tick,
+    /// Give the session away: another connection resumes it. The host uses `Connection::take_bound`.
+    TakeOver,
+    /// The peer is gone (end of file, reset, TLS failure).
+    Eof,
+    /// Close the stream with this error.
+    Close(StreamError),
+}
