@@ -1,7 +1,7 @@
 //! The column families; the only place with tuning numbers.
 
 /// A column family, named for what it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cf {
     /// Facts about the store itself: schema version, last sequence number.
     Meta,
@@ -13,4 +13,9 @@ pub enum Cf {
     Archive,
     /// Owner | kind byte → small per-account state that changes often (delivery cursor, roster version, last activity).
     State,
+}
+
+impl Cf {
+    /// All of them, in declaration order: `Cf::ALL[cf as usize] == cf`.
+    pub const ALL: [Cf; 5] = [Cf::Meta, Cf::Accounts, Cf::Roster, Cf::Archive, Cf::State];
 }

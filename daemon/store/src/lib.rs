@@ -4,11 +4,15 @@
 //! batch that holds it was fsynced; readers see its rows only from then on. Completions run in commit order.
 #![forbid(unsafe_code)]
 
+mod batch;
 pub mod cf;
+mod mem;
 pub mod schema;
+mod sequence;
 pub mod tx;
 
 pub use cf::Cf;
+pub use mem::{Fault, MemStore};
 pub use schema::{Key, Owner, Seq};
 pub use tx::{Expect, Guard, Op, Outcome, Sink, StoreError, Submit, Submitted, Tx, TxError};
 
@@ -32,7 +36,11 @@ pub trait Read: Send + Sync {
     /// The value of a key.
     fn get(&self, cf: Cf, key: &Key) -> Result<Option<Vec<u8>>, StoreError>;
     /// Calls `each` for the rows of a range, from one consistent snapshot, until it breaks.
-    fn scan(&self, range: &Range, each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<(), StoreError>;
+    fn scan(
+        &self,
+        range: &Range,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
     /// The largest sequence number committed so far ([`Seq`] 0 in an empty store).
     fn head(&self) -> Seq;
 }

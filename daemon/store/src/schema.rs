@@ -1,4 +1,22 @@
 //! The only place that builds keys. Fixed-size big-endian parts, so that byte order is numeric order.
+//!
+//! ```text
+//! Meta      name                                 one row a fact
+//! Accounts  bare JID
+//! Roster    owner(8) | contact's bare JID
+//! Archive   owner(8) | seq(8)
+//! State     owner(8) | kind(1)
+//! ```
+//!
+//! Every range of one owner starts and ends with that owner's eight bytes, also its exclusive end: RocksDB may then
+//! use its prefix Bloom filters. JIDs are UTF-8, in which the byte FF never occurs: it ends ranges of JIDs.
+
+/// Version of the key and value layout. A changed layout is a new number, a migration and a test with an old store.
+pub const SCHEMA_VERSION: u32 = 1;
+/// Bytes of an owner at the head of a key.
+pub const OWNER_BYTES: usize = 8;
+/// Larger than every byte that occurs in UTF-8.
+const AFTER_UTF8: u8 = 0xff;
 
 /// Account number; never reused, never shown to users. A store knows accounts by it, not by host name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -8,19 +26,37 @@ pub struct Owner(pub u64);
 /// Strictly increasing over restarts and clock jumps; given out by the writer when it builds a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Seq(pub u64);
+
 impl Seq {
-    /// Milliseconds since 1970.
-    pub fn millis(self) -> u64 { self.0 >> 16 }
     /// Largest.
     pub const MAX: Seq = Seq(u64::MAX);
+
+    /// Milliseconds since 1970.
+    pub fn millis(self) -> u64 {
+        self.0 >> 16
+    }
+
+    /// The first position of a millisecond (of the last one that fits, for later ones).
+    pub fn at(millis: u64) -> Seq {
+        Seq(millis.min(u64::MAX >> 16) << 16)
+    }
 }
 
 /// A key. Only this module makes them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(Box<[u8]>);
+
 impl Key {
     /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] { &self.0 }
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Which small state; the byte is part of the key and never changes meaning.
@@ -36,23 +72,156 @@ pub enum State {
     /// Subscription requests not yet answered are kept in the roster; this is the count (for the limit).
     Pending = 4,
 }
+
 /// Key of an account record: the normalised bare JID.
-pub fn account(bare_jid: &str) -> Key { Key(bare_jid.as_bytes().into()) }
+pub fn account(bare_jid: &str) -> Key {
+    Key(bare_jid.as_bytes().into())
+}
+
 /// First and end key of all accounts.
-pub fn accounts() -> (Key, Key) { unimplemented!() }
+pub fn accounts() -> (Key, Key) {
+    (Key(Box::new([0])), Key(Box::new([AFTER_UTF8])))
+}
+
 /// Key of a roster item.
-pub fn roster(_owner: Owner, _contact: &str) -> Key { unimplemented!() }
+pub fn roster(owner: Owner, contact: &str) -> Key {
+    owned(owner, contact.as_bytes())
+}
+
 /// First and end key of an account's roster.
-pub fn rosters(_owner: Owner) -> (Key, Key) { unimplemented!() }
+pub fn rosters(owner: Owner) -> (Key, Key) {
+    (owned(owner, &[]), owned(owner, &[AFTER_UTF8]))
+}
+
 /// Contact of a roster key (None if the key is none).
-pub fn roster_contact(_key: &[u8]) -> Option<&str> { unimplemented!() }
+pub fn roster_contact(key: &[u8]) -> Option<&str> {
+    let (_, contact) = key.split_first_chunk::<OWNER_BYTES>()?;
+    std::str::from_utf8(contact).ok().filter(|contact| !contact.is_empty())
+}
+
 /// Key of an archive row.
-pub fn archive(_owner: Owner, _seq: Seq) -> Key { unimplemented!() }
+pub fn archive(owner: Owner, seq: Seq) -> Key {
+    owned(owner, &seq.0.to_be_bytes())
+}
+
 /// First and end key of an account's archive rows with `after < seq <= upto`.
-pub fn archives(_owner: Owner, _after: Seq, _upto: Seq) -> (Key, Key) { unimplemented!() }
+pub fn archives(owner: Owner, after: Seq, upto: Seq) -> (Key, Key) {
+    (past(owner, after), past(owner, upto))
+}
+
 /// Sequence number of an archive key.
-pub fn archive_seq(_key: &[u8]) -> Option<Seq> { unimplemented!() }
+pub fn archive_seq(key: &[u8]) -> Option<Seq> {
+    let (_, seq) = key.split_first_chunk::<OWNER_BYTES>()?;
+    Some(Seq(u64::from_be_bytes(seq.try_into().ok()?)))
+}
+
 /// Key of a small state.
-pub fn state(_owner: Owner, _state: State) -> Key { unimplemented!() }
+pub fn state(owner: Owner, state: State) -> Key {
+    owned(owner, &[state as u8])
+}
+
 /// First and end key of all small states of an account.
-pub fn states(_owner: Owner) -> (Key, Key) { unimplemented!() }
+pub fn states(owner: Owner) -> (Key, Key) {
+    (owned(owner, &[]), owned(owner, &[u8::MAX, 0]))
+}
+
+/// In `Meta`: the schema version, four bytes, big-endian.
+pub(crate) fn meta_schema() -> Key {
+    Key(Box::from(*b"schema"))
+}
+
+/// In `Meta`: the last sequence number given out, eight bytes, big-endian.
+pub(crate) fn meta_head() -> Key {
+    Key(Box::from(*b"head"))
+}
+
+fn owned(owner: Owner, rest: &[u8]) -> Key {
+    let mut key = Vec::with_capacity(OWNER_BYTES + rest.len());
+    key.extend_from_slice(&owner.0.to_be_bytes());
+    key.extend_from_slice(rest);
+    Key(key.into_boxed_slice())
+}
+
+/// The key right behind an archive row's: no other key lies between, and it has the same owner even for [`Seq::MAX`].
+fn past(owner: Owner, seq: Seq) -> Key {
+    let mut rest = [0; 9];
+    rest[..8].copy_from_slice(&seq.0.to_be_bytes());
+    owned(owner, &rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn within(key: &Key, (start, end): &(Key, Key)) -> bool {
+        start <= key && key < end
+    }
+
+    proptest! {
+        #[test]
+        fn byte_order_is_numeric_order(a: (u64, u64), b: (u64, u64)) {
+            let (x, y) = (archive(Owner(a.0), Seq(a.1)), archive(Owner(b.0), Seq(b.1)));
+            prop_assert_eq!(x.cmp(&y), a.cmp(&b));
+            prop_assert_eq!(x.as_bytes().cmp(y.as_bytes()), a.cmp(&b));
+        }
+
+        #[test]
+        fn archive_keys_give_their_seq_back(owner: u64, seq: u64) {
+            prop_assert_eq!(archive_seq(archive(Owner(owner), Seq(seq)).as_bytes()), Some(Seq(seq)));
+        }
+
+        #[test]
+        fn archive_ranges_are_open_below_and_closed_above(owner: u64, seq: u64, after: u64, upto: u64) {
+            let inside = after < seq && seq <= upto;
+            let range = archives(Owner(owner), Seq(after), Seq(upto));
+            prop_assert_eq!(within(&archive(Owner(owner), Seq(seq)), &range), inside);
+            prop_assert!(!within(&archive(Owner(owner.wrapping_add(1)), Seq(seq)), &range));
+            prop_assert!(!within(&archive(Owner(owner.wrapping_sub(1)), Seq(seq)), &range));
+        }
+
+        #[test]
+        fn ranges_hold_their_owner_only(owner: u64, other: u64, contact in "\\PC{1,40}") {
+            let mine = Owner(owner);
+            prop_assert!(within(&roster(mine, &contact), &rosters(mine)));
+            prop_assert_eq!(within(&roster(Owner(other), &contact), &rosters(mine)), owner == other);
+            let item = roster(mine, &contact);
+            prop_assert_eq!(roster_contact(item.as_bytes()), Some(contact.as_str()));
+            prop_assert!(within(&account(&contact), &accounts()));
+            for kind in [State::Delivery, State::RosterVersion, State::LastActivity, State::Pending] {
+                prop_assert_eq!(within(&state(Owner(other), kind), &states(mine)), owner == other);
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_row_of_the_last_owner_has_a_range() {
+        let last = archive(Owner(u64::MAX), Seq::MAX);
+        assert!(within(&last, &archives(Owner(u64::MAX), Seq(0), Seq::MAX)));
+        assert!(!within(&last, &archives(Owner(u64::MAX), Seq::MAX, Seq::MAX)));
+    }
+
+    #[test]
+    fn ranges_of_an_owner_keep_its_prefix_at_both_ends() {
+        let owner = Owner(u64::MAX - 1);
+        for (start, end) in [rosters(owner), states(owner), archives(owner, Seq(0), Seq::MAX)] {
+            assert_eq!(start.as_bytes()[..OWNER_BYTES], end.as_bytes()[..OWNER_BYTES]);
+            assert!(start < end);
+        }
+    }
+
+    #[test]
+    fn foreign_keys_are_none() {
+        assert_eq!(archive_seq(b"short"), None);
+        assert_eq!(archive_seq(&[0; 17]), None);
+        assert_eq!(roster_contact(&[0; 7]), None);
+        assert_eq!(roster_contact(&[0; 8]), None);
+        assert_eq!(roster_contact(&[0xff; 9]), None);
+    }
+
+    #[test]
+    fn a_seq_holds_its_millisecond() {
+        assert_eq!(Seq::at(1_790_000_000_123).millis(), 1_790_000_000_123);
+        assert_eq!(Seq::at(u64::MAX).millis(), u64::MAX >> 16);
+    }
+}

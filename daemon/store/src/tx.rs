@@ -5,43 +5,67 @@ use crate::{Cf, Key, Owner, Seq};
 #[derive(Debug, Clone)]
 pub enum Op {
     /// Writes a value.
-    Put { /// Column family.
-        cf: Cf, /// Key.
-        key: Key, /// Value.
-        value: Vec<u8> },
+    Put {
+        /// Column family.
+        cf: Cf,
+        /// Key.
+        key: Key,
+        /// Value.
+        value: Vec<u8>,
+    },
     /// Removes a key.
-    Delete { /// Column family.
-        cf: Cf, /// Key.
-        key: Key },
+    Delete {
+        /// Column family.
+        cf: Cf,
+        /// Key.
+        key: Key,
+    },
     /// Removes all keys of `start..end`.
-    DeleteRange { /// Column family.
-        cf: Cf, /// Inclusive.
-        start: Key, /// Exclusive.
-        end: Key },
+    DeleteRange {
+        /// Column family.
+        cf: Cf,
+        /// Inclusive.
+        start: Key,
+        /// Exclusive.
+        end: Key,
+    },
     /// Appends a row to an account's archive; the writer gives it the next sequence number.
-    Append { /// Whose archive.
-        owner: Owner, /// Row.
-        value: Vec<u8> },
+    Append {
+        /// Whose archive.
+        owner: Owner,
+        /// Row.
+        value: Vec<u8>,
+    },
 }
 /// What a guard wants to find.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expect { /// No such key.
-    Absent, /// Exactly these bytes.
-    Value(Vec<u8>) }
+pub enum Expect {
+    /// No such key.
+    Absent,
+    /// Exactly these bytes.
+    Value(Vec<u8>),
+}
 /// A condition that must hold at commit, earlier transactions of the same batch included. If it does not, nothing of the
 /// transaction is applied and its outcome is [`TxError::Conflict`]: the caller reads again and tries again.
 #[derive(Debug, Clone)]
-pub struct Guard { /// Column family.
-    pub cf: Cf, /// Key.
-    pub key: Key, /// What must be there.
-    pub expect: Expect }
+pub struct Guard {
+    /// Column family.
+    pub cf: Cf,
+    /// Key.
+    pub key: Key,
+    /// What must be there.
+    pub expect: Expect,
+}
 /// One atomic transaction. Empty ones are allowed: their completion keeps its place in the commit order.
 #[derive(Debug, Clone, Default)]
-pub struct Tx { /// Changes, in order.
-    pub ops: Vec<Op>, /// Conditions.
+pub struct Tx {
+    /// Changes, in order.
+    pub ops: Vec<Op>,
+    /// Conditions.
     pub guards: Vec<Guard>,
     /// True if losing it in a crash is harmless (a cursor's advance): does not make a round sync by itself.
-    pub lazy: bool }
+    pub lazy: bool,
+}
 /// Sequence numbers given to the transaction's `Append`s, in their order; the time part is the commit's.
 pub type Outcome = Result<Vec<Seq>, TxError>;
 /// Why a transaction was not applied. Nothing of it is in the store.
@@ -71,9 +95,12 @@ pub enum StoreError {
     Corrupt(String),
     /// Written by a newer version.
     #[error("store has schema {found}, this program knows up to {known}: run the newer program again")]
-    Newer { /// In the store.
-        found: u32, /// Here.
-        known: u32 },
+    Newer {
+        /// In the store.
+        found: u32,
+        /// Here.
+        known: u32,
+    },
     /// Another process has it open.
     #[error("store is in use: {0}")]
     InUse(String),
