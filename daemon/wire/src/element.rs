@@ -1,68 +1,257 @@
 //! A parsed element that keeps its raw bytes.
-use crate::StreamError;
+//!
+//! One arena per element: nodes in document order, their attributes and their pieces of text, all as ranges of
+//! the raw bytes. Only what the raw bytes do not show literally (references, CDATA, folded line ends) is kept apart.
+
+pub use crate::header::Header;
+pub use crate::parse::ParseError;
+pub use crate::scope::Scope;
+use crate::{ns, parse};
 use std::borrow::Cow;
 
-/// Namespaces that the peer declared on its stream header (default namespace and prefixes); inherited by stanzas.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Scope { _todo: () }
-impl Scope {
-    /// Default namespace `jabber:client`, prefix `stream`, nothing else.
-    pub fn client() -> Self { unimplemented!() }
-    /// True if the header declared prefixes besides `stream` and `xml`.
-    pub fn has_extra_prefixes(&self) -> bool { unimplemented!() }
+/// A range of the raw text, or of the decoded text if the top bit of `start` is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Str {
+    pub(crate) start: u32,
+    pub(crate) len: u32,
 }
-/// Why bytes are not one well-formed, namespace-well-formed element. Always the peer's fault.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParseError { /// The stream error to answer with.
-    pub error: StreamError }
-/// A stream header: the attributes of `<stream:stream>`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Header { /// `to` as sent.
-    pub to: Option<String>, /// `from` as sent.
-    pub from: Option<String>, /// `id` as sent.
-    pub id: Option<String>, /// `version` as sent.
-    pub version: Option<String>, /// `xml:lang` as sent.
-    pub lang: Option<String>, /// Namespaces in scope for the stanzas that follow.
-    pub scope: Scope }
-impl Header {
-    /// Parses a `StreamOpen` frame. Checks the root's name and namespaces (`invalid-namespace`, `bad-namespace-prefix`).
-    pub fn parse(_raw: &[u8]) -> Result<Header, ParseError> { unimplemented!() }
+
+impl Str {
+    pub(crate) const DECODED: u32 = 1 << 31;
 }
+
+/// Which namespace: a well-known one, or that of a declaration in the element or on the stream header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NsId {
+    None,
+    Content,
+    Xml,
+    Streams,
+    /// Value of this attribute.
+    Declared(u32),
+    /// This extra prefix of the scope.
+    Scope(u32),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct NodeData {
+    /// Name as written, prefix included.
+    pub(crate) name: Str,
+    /// Bytes of prefix and colon.
+    pub(crate) prefix: u32,
+    pub(crate) ns: NsId,
+    /// First byte of the start tag, first and last + 1 of the content, last + 1 of the end tag.
+    pub(crate) start: u32,
+    pub(crate) inner: u32,
+    pub(crate) inner_end: u32,
+    pub(crate) end: u32,
+    /// The node after this one's last descendant.
+    pub(crate) next: u32,
+    pub(crate) attrs: u32,
+    pub(crate) attrs_end: u32,
+    /// Texts of this node and of its descendants.
+    pub(crate) texts: u32,
+    pub(crate) texts_end: u32,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct AttrData {
+    /// Name as written, prefix included.
+    pub(crate) name: Str,
+    pub(crate) value: Str,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct TextData {
+    pub(crate) owner: u32,
+    pub(crate) text: Str,
+}
+
 /// One complete element with its raw bytes.
 #[derive(Debug, Clone)]
-pub struct Element { _todo: () }
+pub struct Element {
+    pub(crate) raw: Box<str>,
+    pub(crate) decoded: String,
+    /// Never empty.
+    pub(crate) nodes: Vec<NodeData>,
+    pub(crate) attrs: Vec<AttrData>,
+    pub(crate) texts: Vec<TextData>,
+    pub(crate) scope: Scope,
+}
+
 impl Element {
     /// Parses exactly one element; strict (rxml): well-formedness, namespaces, entities, character ranges.
-    pub fn parse(_raw: &[u8], _scope: &Scope) -> Result<Element, ParseError> { unimplemented!() }
+    pub fn parse(raw: &[u8], scope: &Scope) -> Result<Element, ParseError> {
+        parse::element(raw, scope)
+    }
+
     /// The element itself.
-    pub fn root(&self) -> Node<'_> { unimplemented!() }
+    pub fn root(&self) -> Node<'_> {
+        Node { element: self, index: 0 }
+    }
+
     /// The exact bytes it was parsed from.
-    pub fn raw(&self) -> &[u8] { unimplemented!() }
+    pub fn raw(&self) -> &[u8] {
+        self.raw.as_bytes()
+    }
+
     /// Namespaces it was parsed under.
-    pub fn scope(&self) -> &Scope { unimplemented!() }
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Bytes of heap that it holds, the scope aside (it is shared).
+    pub fn heap_bytes(&self) -> usize {
+        self.raw.len()
+            + self.decoded.capacity()
+            + self.nodes.capacity() * size_of::<NodeData>()
+            + self.attrs.capacity() * size_of::<AttrData>()
+            + self.texts.capacity() * size_of::<TextData>()
+    }
+
+    pub(crate) fn str(&self, s: Str) -> &str {
+        let (text, start) = match s.start & Str::DECODED {
+            0 => (&*self.raw, s.start),
+            _ => (self.decoded.as_str(), s.start & !Str::DECODED),
+        };
+        let start = start as usize;
+        text.get(start..start + s.len as usize).unwrap_or_default()
+    }
+
+    pub(crate) fn uri(&self, id: NsId) -> &str {
+        match id {
+            NsId::None => "",
+            NsId::Content => self.scope.content(),
+            NsId::Xml => ns::XML,
+            NsId::Streams => ns::STREAMS,
+            NsId::Declared(attr) => self.attrs.get(attr as usize).map_or("", |a| self.str(a.value)),
+            NsId::Scope(position) => self.scope.uri_at(position as usize),
+        }
+    }
 }
+
 /// A view of one element inside an [`Element`].
 #[derive(Debug, Clone, Copy)]
-pub struct Node<'a> { _todo: std::marker::PhantomData<&'a ()> }
+pub struct Node<'a> {
+    element: &'a Element,
+    index: u32,
+}
+
 impl<'a> Node<'a> {
+    fn data(self) -> &'a NodeData {
+        // A `Node` is made for an index that is in the arena only.
+        &self.element.nodes[self.index as usize]
+    }
+
+    /// Name as written, prefix included.
+    pub fn qualified_name(self) -> &'a str {
+        self.element.str(self.data().name)
+    }
+
     /// Local name.
-    pub fn name(self) -> &'a str { unimplemented!() }
+    pub fn name(self) -> &'a str {
+        self.qualified_name().get(self.data().prefix as usize..).unwrap_or_default()
+    }
+
     /// Namespace URI ("" for none).
-    pub fn ns(self) -> &'a str { unimplemented!() }
+    pub fn ns(self) -> &'a str {
+        self.element.uri(self.data().ns)
+    }
+
     /// True if it has this name and namespace.
-    pub fn is(self, _name: &str, _ns: &str) -> bool { unimplemented!() }
+    pub fn is(self, name: &str, ns: &str) -> bool {
+        self.name() == name && self.ns() == ns
+    }
+
+    /// All attributes and declarations as written.
+    fn all_attrs(self) -> impl Iterator<Item = (&'a str, &'a str)> + 'a {
+        let data = self.data();
+        let range = data.attrs as usize..data.attrs_end as usize;
+        let element = self.element;
+        element
+            .attrs
+            .get(range)
+            .unwrap_or_default()
+            .iter()
+            .map(move |attr| (element.str(attr.name), element.str(attr.value)))
+    }
+
     /// Value of an attribute in no namespace, unescaped; `xml:lang` is had as `"xml:lang"`.
-    pub fn attr(self, _name: &str) -> Option<&'a str> { unimplemented!() }
+    pub fn attr(self, name: &str) -> Option<&'a str> {
+        self.attrs().find(|(n, _)| *n == name).map(|(_, value)| value)
+    }
+
     /// Attributes as (prefixed name, value); namespace declarations are not among them.
-    pub fn attrs(self) -> impl Iterator<Item = (&'a str, &'a str)> + 'a { std::iter::empty() }
+    pub fn attrs(self) -> impl Iterator<Item = (&'a str, &'a str)> + 'a {
+        self.all_attrs().filter(|(name, _)| declared_prefix(name).is_none())
+    }
+
+    /// Namespace declarations on its start tag as (prefix, namespace); the default namespace has prefix "".
+    pub fn declarations(self) -> impl Iterator<Item = (&'a str, &'a str)> + 'a {
+        self.all_attrs().filter_map(|(name, value)| declared_prefix(name).map(|prefix| (prefix, value)))
+    }
+
     /// Child elements in order.
-    pub fn children(self) -> impl Iterator<Item = Node<'a>> + 'a { std::iter::empty() }
+    pub fn children(self) -> impl Iterator<Item = Node<'a>> + 'a {
+        let element = self.element;
+        let mut index = self.index + 1;
+        let end = self.data().next;
+        std::iter::from_fn(move || {
+            if index >= end {
+                return None;
+            }
+            let child = Node { element, index };
+            index = child.data().next;
+            Some(child)
+        })
+    }
+
     /// First child with this name and namespace.
-    pub fn child(self, _name: &str, _ns: &str) -> Option<Node<'a>> { unimplemented!() }
+    pub fn child(self, name: &str, ns: &str) -> Option<Node<'a>> {
+        self.children().find(|child| child.is(name, ns))
+    }
+
     /// Text directly inside, concatenated, unescaped.
-    pub fn text(self) -> Cow<'a, str> { unimplemented!() }
+    pub fn text(self) -> Cow<'a, str> {
+        let data = self.data();
+        let texts = self.element.texts.get(data.texts as usize..data.texts_end as usize).unwrap_or_default();
+        let mut own = texts.iter().filter(|t| t.owner == self.index).map(|t| self.element.str(t.text));
+        let Some(first) = own.next() else { return Cow::Borrowed("") };
+        let Some(second) = own.next() else { return Cow::Borrowed(first) };
+        let mut all = [first, second].concat();
+        all.extend(own);
+        Cow::Owned(all)
+    }
+
+    fn slice(self, start: u32, end: u32) -> &'a [u8] {
+        self.element.raw().get(start as usize..end as usize).unwrap_or_default()
+    }
+
     /// Its exact bytes, start tag to end tag.
-    pub fn raw(self) -> &'a [u8] { unimplemented!() }
+    pub fn raw(self) -> &'a [u8] {
+        self.slice(self.data().start, self.data().end)
+    }
+
     /// The bytes between its tags (empty for `<a/>`).
-    pub fn inner(self) -> &'a [u8] { unimplemented!() }
+    pub fn inner(self) -> &'a [u8] {
+        self.slice(self.data().inner, self.data().inner_end)
+    }
+
+    /// The bytes between its tags without those of the children for which `drop` is true.
+    pub fn inner_without(self, out: &mut Vec<u8>, drop: &dyn Fn(Node<'_>) -> bool) {
+        let mut from = self.data().inner;
+        for child in self.children().filter(|child| drop(*child)) {
+            out.extend_from_slice(self.slice(from, child.data().start));
+            from = child.data().end;
+        }
+        out.extend_from_slice(self.slice(from, self.data().inner_end));
+    }
+}
+
+/// The prefix that an attribute of this name declares, "" for `xmlns` itself.
+pub(crate) fn declared_prefix(name: &str) -> Option<&str> {
+    match name.strip_prefix("xmlns")? {
+        "" => Some(""),
+        rest => rest.strip_prefix(':'),
+    }
 }

@@ -21,26 +21,45 @@ pub enum Scan {
     /// All of `input` was scanned and belongs to the frame under way.
     More,
     /// A frame ends at `end` (exclusive) in `input`; call again with `&input[end..]`.
-    Frame { /// What it is.
-        kind: FrameKind, /// Exclusive end in this call's input.
-        end: usize },
+    Frame {
+        /// What it is.
+        kind: FrameKind,
+        /// Exclusive end in this call's input.
+        end: usize,
+    },
 }
 /// Scanner state: plain data, at most 32 bytes, so that it can be handed to the next binary.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Framer { _todo: u8 }
+pub struct Framer {
+    _todo: u8,
+}
 impl Framer {
     /// A framer that expects the start of a stream.
-    pub fn new() -> Self { unimplemented!() }
+    pub fn new() -> Self {
+        unimplemented!()
+    }
     /// Scans new bytes. `bytes_max` is the stanza limit in force now (it is smaller before authentication).
-    pub fn scan(&mut self, _input: &[u8], _limits: &Limits, _bytes_max: u32) -> Result<Scan, StreamError> { unimplemented!() }
+    pub fn scan(&mut self, _input: &[u8], _limits: &Limits, _bytes_max: u32) -> Result<Scan, StreamError> {
+        unimplemented!()
+    }
     /// True when no frame is under way (an idle connection then needs no buffer).
-    pub fn is_idle(&self) -> bool { unimplemented!() }
+    pub fn is_idle(&self) -> bool {
+        unimplemented!()
+    }
     /// Bytes of the frame under way scanned so far.
-    pub fn frame_bytes(&self) -> u32 { unimplemented!() }
+    pub fn frame_bytes(&self) -> u32 {
+        unimplemented!()
+    }
     /// Back to the start of a stream (stream restart after STARTTLS or SASL).
-    pub fn restart(&mut self) { unimplemented!() }
+    pub fn restart(&mut self) {
+        unimplemented!()
+    }
     /// Fixed-size image of the state, for the in-place upgrade.
-    pub fn to_bytes(&self) -> [u8; 32] { unimplemented!() }
+    pub fn to_bytes(&self) -> [u8; 32] {
+        unimplemented!()
+    }
     /// Inverse of [`Framer::to_bytes`]; `None` if the image is not one.
-    pub fn from_bytes(_image: &[u8; 32]) -> Option<Self> { unimplemented!() }
+    pub fn from_bytes(_image: &[u8; 32]) -> Option<Self> {
+        unimplemented!()
+    }
 }

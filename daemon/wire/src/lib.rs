@@ -4,9 +4,12 @@
 pub mod element;
 pub mod error;
 pub mod framer;
+mod header;
 pub mod jid;
 pub mod limits;
 pub mod ns;
+mod parse;
+mod scope;
 pub mod stanza;
 pub mod writer;
 

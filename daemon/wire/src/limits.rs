@@ -18,3 +18,17 @@ pub struct Limits {
     /// Largest stanza before the peer has authenticated, in bytes (default 16,384).
     pub unauthenticated_bytes_max: u32,
 }
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            stanza_bytes_max: 262_144,
+            depth_max: 64,
+            attributes_max: 32,
+            name_bytes_max: 256,
+            value_bytes_max: 8_192,
+            namespaces_max: 64,
+            unauthenticated_bytes_max: 16_384,
+        }
+    }
+}
