@@ -1,6 +1,7 @@
 //! The stream header `<stream:stream …>` and the XML declaration before it.
 
 use crate::parse::{self, ParseError};
+use crate::scope::Prefix;
 use crate::{Scope, StreamCondition, StreamError, ns};
 
 /// A stream header: the attributes of `<stream:stream>`.
@@ -28,21 +29,17 @@ impl Header {
     pub fn parse(raw: &[u8]) -> Result<Header, ParseError> {
         let element = parse::header(raw)?;
         let root = element.root();
-        match root.qualified_name().split_once(':') {
-            Some(("stream", _)) => {}
-            _ => return Err(fault(StreamCondition::BadNamespacePrefix, "the root is <stream:stream>")),
-        }
         if root.ns() != ns::STREAMS {
-            return Err(fault(
-                StreamCondition::InvalidNamespace,
-                "prefix stream is for the streams namespace",
-            ));
+            return Err(fault(StreamCondition::InvalidNamespace, "the root is in the streams namespace"));
+        }
+        if !root.qualified_name().starts_with("stream:") {
+            return Err(fault(StreamCondition::BadNamespacePrefix, "the root has the prefix stream"));
         }
         if root.name() != "stream" {
             return Err(fault(StreamCondition::BadFormat, "the root is <stream:stream>"));
         }
         let mut content = None;
-        let mut prefixes: Vec<(Box<str>, Box<str>)> = Vec::new();
+        let mut prefixes: Vec<Prefix> = Vec::new();
         for (prefix, uri) in root.declarations() {
             match prefix {
                 "" => content = Some(uri),

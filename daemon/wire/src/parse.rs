@@ -65,7 +65,7 @@ pub(crate) fn element(raw: &[u8], scope: &Scope) -> Result<Element, ParseError> 
         match parser.parse(&mut rest, true) {
             Ok(Some(event)) => tree.event(event)?,
             Ok(None) => return Err(StreamCondition::NotWellFormed.into()),
-            Err(error) => return Err(reason(error)),
+            Err(error) => return Err(reason(&error)),
         }
     }
     tree.finish()
@@ -82,7 +82,7 @@ pub(crate) fn header(raw: &[u8]) -> Result<Element, ParseError> {
         match parser.parse(&mut rest, false) {
             Ok(Some(event)) => tree.event(event)?,
             Ok(None) => return Err(StreamCondition::NotWellFormed.into()),
-            Err(error) => return Err(reason(error)),
+            Err(error) => return Err(reason(&error)),
         }
     }
     if raw.ends_with(b"/>") {
@@ -107,14 +107,14 @@ pub(crate) fn declaration(raw: &[u8]) -> Result<(), ParseError> {
     match RawParser::new().parse(&mut rest, false) {
         Ok(Some(RawEvent::XmlDeclaration(metrics, _))) if metrics.len() == raw.len() => Ok(()),
         Ok(_) => Err(StreamCondition::NotWellFormed.into()),
-        Err(error) => Err(reason(error)),
+        Err(error) => Err(reason(&error)),
     }
 }
 
-fn reason(error: EndOrError) -> ParseError {
+fn reason(error: &EndOrError) -> ParseError {
     match error {
         EndOrError::NeedMoreData => StreamCondition::NotWellFormed.into(),
-        EndOrError::Error(error) => error.into(),
+        EndOrError::Error(error) => (*error).into(),
     }
 }
 
@@ -183,8 +183,7 @@ impl Tree {
 
     /// The framer bounds names and values; rxml's own bound must not be the smaller one.
     fn parser(&self) -> RawParser {
-        let mut options = Options::default();
-        options.max_token_length = self.element.raw.len();
+        let options = Options { max_token_length: self.element.raw.len(), ..Options::default() };
         <RawParser as WithOptions>::with_options(options)
     }
 

@@ -5,13 +5,16 @@
 use crate::ns;
 use std::sync::Arc;
 
+/// A prefix and its namespace name.
+pub(crate) type Prefix = (Box<str>, Box<str>);
+
 /// Namespaces that the peer declared on its stream header (default namespace and prefixes); inherited by stanzas.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scope {
     /// The content namespace is `jabber:server`.
     server: bool,
     /// Prefixes besides `stream` and `xml` with their namespace names.
-    prefixes: Option<Arc<[(Box<str>, Box<str>)]>>,
+    prefixes: Option<Arc<[Prefix]>>,
 }
 
 impl Scope {
@@ -26,7 +29,7 @@ impl Scope {
     }
 
     /// With these prefixes declared as well.
-    pub(crate) fn with_prefixes(self, prefixes: Vec<(Box<str>, Box<str>)>) -> Self {
+    pub(crate) fn with_prefixes(self, prefixes: Vec<Prefix>) -> Self {
         Scope { prefixes: if prefixes.is_empty() { None } else { Some(prefixes.into()) }, ..self }
     }
 
