@@ -212,6 +212,8 @@ pub struct Stored {
     /// Position of the stored message posted to this session before it; greater than what the session has seen means
     /// that a note went astray or was skipped, and the session reads the archive instead.
     pub prev: u64,
+    /// Send it whatever the session's place in the archive: another resource had it and never acknowledged it.
+    pub again: bool,
 }
 
 /// One stanza for a session.

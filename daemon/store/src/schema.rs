@@ -71,6 +71,8 @@ pub enum State {
     LastActivity = 3,
     /// Subscription requests not yet answered are kept in the roster; this is the count (for the limit).
     Pending = 4,
+    /// The account's bare JID: guards against two accounts with one number, and names the owner of a row.
+    Name = 5,
 }
 
 /// Key of an account record: the normalised bare JID.
