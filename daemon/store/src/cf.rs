@@ -1,4 +1,7 @@
-//! The column families; the only place with tuning numbers.
+//! The column families and their workloads; the only place with tuning numbers.
+//!
+//! Tuning is by workload, not by family: a new family says how it is used and inherits the numbers. Sizes that grow with
+//! the box (caches, memtables, open files) are parameters, see [`Options`].
 
 /// A column family, named for what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,4 +21,144 @@ pub enum Cf {
 impl Cf {
     /// All of them, in declaration order: `Cf::ALL[cf as usize] == cf`.
     pub const ALL: [Cf; 5] = [Cf::Meta, Cf::Accounts, Cf::Roster, Cf::Archive, Cf::State];
+
+    /// Its name in RocksDB, in statistics and in messages to the operator; never changes.
+    pub fn name(self) -> &'static str {
+        match self {
+            // RocksDB always has a family of this name; the few facts about the store live there.
+            Cf::Meta => "default",
+            Cf::Accounts => "accounts",
+            Cf::Roster => "roster",
+            Cf::Archive => "archive",
+            Cf::State => "state",
+        }
+    }
+
+    pub(crate) fn workload(self) -> Workload {
+        match self {
+            Cf::Meta => Workload::Facts,
+            Cf::Accounts => Workload::Point,
+            Cf::Roster => Workload::OwnedRange,
+            Cf::Archive => Workload::OwnedAppend,
+            Cf::State => Workload::OwnedHot,
+        }
+    }
+}
+
+/// How a family is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Workload {
+    /// A handful of rows, rewritten by every round.
+    Facts,
+    /// Many rows, found by their whole key; often the key is not there.
+    Point,
+    /// An owner's rows, changed seldom, read all together.
+    OwnedRange,
+    /// An owner's rows, appended at the end, read in ranges, removed by age.
+    OwnedAppend,
+    /// Small rows of an owner, rewritten often: most die in the memtable.
+    OwnedHot,
+}
+
+/// How blocks are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    /// Small and hot: not worth the cycles.
+    None,
+    /// Cheap to write and to read.
+    Lz4,
+    /// As `Lz4`, and ZSTD in the last level, where nine tenths of the bytes lie and are seldom read.
+    Lz4ThenZstd,
+}
+
+/// The numbers of a workload.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Profile {
+    /// Bytes of a block: what a read fetches and a cache slot holds.
+    pub(crate) block_bytes: usize,
+    /// Bloom filter bits per key: 10 let one read in a hundred through.
+    pub(crate) bloom_bits: f64,
+    /// Keys start with an owner, and filters are made of that prefix too.
+    pub(crate) owned: bool,
+    /// Filters also hold whole keys: pays where single keys are looked for.
+    pub(crate) whole_keys: bool,
+    /// Compression.
+    pub(crate) compression: Compression,
+    /// Its memtable may use this many eighths of all memtables' bytes.
+    pub(crate) memtable_eighths: usize,
+}
+
+impl Workload {
+    pub(crate) fn profile(self) -> Profile {
+        let profile = Profile {
+            block_bytes: 4 << 10,
+            bloom_bits: 10.0,
+            owned: false,
+            whole_keys: true,
+            compression: Compression::Lz4,
+            memtable_eighths: 1,
+        };
+        match self {
+            Workload::Facts => Profile { compression: Compression::None, ..profile },
+            Workload::Point => profile,
+            Workload::OwnedRange => Profile { owned: true, block_bytes: 8 << 10, ..profile },
+            Workload::OwnedAppend => Profile {
+                owned: true,
+                whole_keys: false,
+                // A page of an archive is about 50 messages: one or two blocks.
+                block_bytes: 16 << 10,
+                compression: Compression::Lz4ThenZstd,
+                // Nearly all bytes come here; large memtables mean fewer, larger files.
+                memtable_eighths: 4,
+                ..profile
+            },
+            Workload::OwnedHot => Profile { owned: true, compression: Compression::None, ..profile },
+        }
+    }
+}
+
+/// Part of a memtable given to its Bloom filter of prefixes.
+pub(crate) const MEMTABLE_BLOOM_RATIO: f64 = 0.05;
+/// RocksDB's information log: warnings only, this many bytes a file, this many files.
+pub(crate) const INFO_LOG_BYTES_MAX: usize = 1 << 20;
+pub(crate) const INFO_LOG_FILES: usize = 2;
+/// Table files go to the disk in steps of this size while they are written, not in one burst that delays an fsync.
+pub(crate) const TABLE_SYNC_BYTES: u64 = 1 << 20;
+/// Rows that [`crate::Rocks::verify`] reads between two reports.
+pub(crate) const VERIFY_STEP_ROWS: u64 = 10_000;
+
+/// What depends on the box or the operator. The defaults fit a small one (2 GB).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of the block cache, shared by all families.
+    pub block_cache_bytes: usize,
+    /// Bytes of all memtables together.
+    pub memtable_bytes: usize,
+    /// Bytes of all write-ahead logs together; bounds the time that opening takes after a crash.
+    pub wal_bytes_max: u64,
+    /// Table files held open; RocksDB needs at least about 50. Each costs a descriptor.
+    pub open_files_max: u32,
+    /// Threads for flushes and compactions.
+    pub background_jobs: u16,
+    /// Transactions that may wait for the writer or be in its hands; more are turned away.
+    pub queue_max: usize,
+    /// Transactions that one round commits at most.
+    pub round_max: usize,
+    /// Bytes of keys and values after which a round takes no further transaction.
+    pub round_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            block_cache_bytes: 64 << 20,
+            memtable_bytes: 64 << 20,
+            wal_bytes_max: 128 << 20,
+            open_files_max: 512,
+            background_jobs: 2,
+            queue_max: 65_536,
+            round_max: 4_096,
+            round_bytes_max: 8 << 20,
+        }
+    }
 }

@@ -4,17 +4,34 @@
 //! batch that holds it was fsynced; readers see its rows only from then on. Completions run in commit order.
 #![forbid(unsafe_code)]
 
+/// A named place where a crash test may stop the process; nothing without the feature `failpoints`.
+macro_rules! fail_point {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!($name);
+    };
+}
+use fail_point;
+
 mod batch;
 pub mod cf;
 mod mem;
+mod open;
+mod queue;
+mod rocks;
 pub mod schema;
 mod sequence;
+mod stats;
 pub mod tx;
+mod writer;
 
-pub use cf::Cf;
+pub use cf::{Cf, Options};
 pub use mem::{Fault, MemStore};
+pub use rocks::{Memory, Rocks};
 pub use schema::{Key, Owner, Seq};
+pub use stats::{Health, Stats};
 pub use tx::{Expect, Guard, Op, Outcome, Sink, StoreError, Submit, Submitted, Tx, TxError};
+pub use writer::{Clock, Opened, Writer, open};
 
 use std::ops::ControlFlow;
 
@@ -31,7 +48,8 @@ pub struct Range {
     pub reverse: bool,
 }
 
-/// Reading side: sees only what was committed (fsynced). All calls may be made from any thread.
+/// Reading side: sees only what was committed (fsynced, unless the round was lazy). All calls may be made from any
+/// thread.
 pub trait Read: Send + Sync {
     /// The value of a key.
     fn get(&self, cf: Cf, key: &Key) -> Result<Option<Vec<u8>>, StoreError>;

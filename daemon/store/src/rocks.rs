@@ -1,0 +1,291 @@
+//! The store on disk: reads, figures, and the batch that the writer fills.
+//!
+//! Readers hold the database for one call. It is closed, or opened anew after a failure that RocksDB does not get over
+//! by itself, only between calls. A call made from inside a scan is fine.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rocksdb::{Cache, ColumnFamily, DB, FlushOptions, ReadOptions, WriteBatch, WriteOptions, properties};
+
+use crate::batch::Target;
+use crate::cf::{Options, VERIFY_STEP_ROWS};
+use crate::open::{self, blame};
+use crate::schema::OWNER_BYTES;
+use crate::{Cf, Key, Range, Read, Seq, StoreError};
+
+/// How often, and after which pause, closing asks whether the last reader has left.
+const LEAVE_TRIES: u32 = 2_000;
+const LEAVE_PAUSE: Duration = Duration::from_millis(1);
+
+/// Bytes of memory in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Rows not yet in table files.
+    pub memtables: u64,
+    /// Blocks, indexes and filters of table files.
+    pub block_cache: u64,
+    /// What open table files hold outside of the cache.
+    pub table_readers: u64,
+}
+
+/// An open store.
+pub struct Rocks {
+    path: PathBuf,
+    options: Options,
+    /// None once closed.
+    engine: RwLock<Option<Arc<Engine>>>,
+    head: AtomicU64,
+    has_writer: AtomicBool,
+}
+
+struct Engine {
+    db: DB,
+    cache: Cache,
+}
+
+/// Why a write failed.
+pub(crate) struct WriteError {
+    pub(crate) text: String,
+    pub(crate) full: bool,
+    pub(crate) heals_itself: bool,
+}
+
+impl Rocks {
+    /// Opens the store in a directory; creates it (readable by its owner only) if there is none. It can be read at
+    /// once; writing needs a [`crate::Writer`].
+    pub fn open(path: &Path, options: &Options) -> Result<Rocks, StoreError> {
+        let opened = open::open(path, options)?;
+        Ok(Rocks {
+            path: path.to_owned(),
+            options: options.clone(),
+            head: AtomicU64::new(opened.head.0),
+            engine: RwLock::new(Some(Arc::new(Engine { db: opened.db, cache: opened.cache }))),
+            has_writer: AtomicBool::new(false),
+        })
+    }
+
+    /// A number that RocksDB knows about a family, by RocksDB's name for it (`rocksdb.estimate-num-keys`).
+    pub fn property_u64(&self, name: &str, cf: Cf) -> Result<Option<u64>, StoreError> {
+        let engine = self.engine()?;
+        engine.db.property_int_value_cf(engine.family(cf), name).map_err(|error| blame(&self.path, &error))
+    }
+
+    /// Memory in use.
+    pub fn memory(&self) -> Result<Memory, StoreError> {
+        let engine = self.engine()?;
+        Ok(Memory {
+            memtables: engine.sum(properties::CUR_SIZE_ALL_MEM_TABLES),
+            block_cache: engine.cache.get_usage() as u64,
+            table_readers: engine.sum(properties::ESTIMATE_TABLE_READERS_MEM),
+        })
+    }
+
+    /// Bytes of the table files that are in use, per family. What is only in the log is not counted.
+    pub fn live_bytes_by_cf(&self) -> Result<Vec<(Cf, u64)>, StoreError> {
+        let engine = self.engine()?;
+        Ok(Cf::ALL.map(|cf| (cf, engine.property(properties::LIVE_SST_FILES_SIZE, cf))).to_vec())
+    }
+
+    /// Writes the memtables to table files, so that the next opening replays no log.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let engine = self.engine()?;
+        let families = Cf::ALL.map(|cf| engine.family(cf));
+        engine
+            .db
+            .flush_cfs_opt(&families, &FlushOptions::default())
+            .map_err(|error| blame(&self.path, &error))
+    }
+
+    /// Reads every row and checks its checksum; returns how many there are. `progress` hears the count now and then.
+    pub fn verify(&self, progress: &mut dyn FnMut(u64)) -> Result<u64, StoreError> {
+        let engine = self.engine()?;
+        let mut rows = 0;
+        for cf in Cf::ALL {
+            let mut options = ReadOptions::default();
+            options.set_verify_checksums(true);
+            options.fill_cache(false);
+            options.set_total_order_seek(true);
+            let mut found = engine.db.raw_iterator_cf_opt(engine.family(cf), options);
+            found.seek_to_first();
+            while found.valid() {
+                rows += 1;
+                if rows % VERIFY_STEP_ROWS == 0 {
+                    progress(rows);
+                }
+                found.next();
+            }
+            found.status().map_err(|error| blame(&self.path, &error))?;
+        }
+        progress(rows);
+        Ok(rows)
+    }
+
+    /// Closes the database, once calls under way have ended; later calls fail. The writer must be closed before.
+    pub fn close(&self) -> Result<(), StoreError> {
+        self.exchange(|_| None)
+    }
+
+    /// Closes the database and opens it again, after an error that RocksDB does not get over. If that fails too, it is
+    /// opened for reading alone, so that readers are not worse off than before.
+    pub(crate) fn reopen(&self) -> Result<(), StoreError> {
+        let mut result = Ok(());
+        self.exchange(|engine| {
+            drop(engine);
+            let opened = open::open(&self.path, &self.options).or_else(|error| {
+                result = Err(error);
+                open::open_read_only(&self.path, &self.options)
+            });
+            opened.ok().map(|opened| Engine { db: opened.db, cache: opened.cache })
+        })?;
+        result
+    }
+
+    /// Writes a batch; with `sync` it returns after the batch is on the disk.
+    pub(crate) fn write(&self, batch: RocksBatch, sync: bool) -> Result<(), WriteError> {
+        let failed = |text: String| WriteError { text, full: false, heals_itself: false };
+        let engine = self.engine().map_err(|error| failed(error.to_string()))?;
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        engine.db.write_opt(batch.batch, &options).map_err(|error| WriteError {
+            full: open::is_full(&error),
+            heals_itself: open::heals_itself(&error),
+            text: error.into_string(),
+        })
+    }
+
+    /// An empty batch.
+    pub(crate) fn batch(&self) -> Result<RocksBatch, StoreError> {
+        let engine = self.engine()?;
+        Ok(RocksBatch { engine, path: self.path.clone(), batch: WriteBatch::default() })
+    }
+
+    /// Readers learn of a committed sequence number.
+    pub(crate) fn publish(&self, head: Seq) {
+        self.head.store(head.0, Ordering::Release);
+    }
+
+    /// True for the first that asks: a store has one writer in its life.
+    pub(crate) fn claim_writer(&self) -> bool {
+        !self.has_writer.swap(true, Ordering::AcqRel)
+    }
+
+    fn engine(&self) -> Result<Arc<Engine>, StoreError> {
+        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+        engine.clone().ok_or_else(|| StoreError::Io("the store is closed".into()))
+    }
+
+    /// Puts something else in the database's place while nobody uses it. It waits outside of the lock, because a reader
+    /// in the middle of a scan may need it once more.
+    fn exchange(&self, with: impl FnOnce(Option<Engine>) -> Option<Engine>) -> Result<(), StoreError> {
+        for _ in 0..LEAVE_TRIES {
+            let mut slot = self.engine.write().unwrap_or_else(PoisonError::into_inner);
+            match slot.take().map(Arc::try_unwrap).transpose() {
+                Ok(engine) => {
+                    *slot = with(engine).map(Arc::new);
+                    return Ok(());
+                }
+                Err(shared) => *slot = Some(shared),
+            }
+            drop(slot);
+            std::thread::sleep(LEAVE_PAUSE);
+        }
+        Err(StoreError::InUse(format!("{}: a reader does not end", self.path.display())))
+    }
+}
+
+impl Read for Rocks {
+    fn get(&self, cf: Cf, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        self.engine()?.get(cf, key).map_err(|error| blame(&self.path, &error))
+    }
+
+    fn scan(
+        &self,
+        range: &Range,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let (start, end) = (range.start.as_bytes(), range.end.as_bytes());
+        if start >= end {
+            return Ok(());
+        }
+        let engine = self.engine()?;
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(start);
+        options.set_iterate_upper_bound(end);
+        // Prefix filters answer for one owner only; any other range must not ask them.
+        let one_owner = start.len() >= OWNER_BYTES && start.get(..OWNER_BYTES) == end.get(..OWNER_BYTES);
+        options.set_total_order_seek(!one_owner);
+        options.set_prefix_same_as_start(one_owner);
+        let mut found = engine.db.raw_iterator_cf_opt(engine.family(range.cf), options);
+        if range.reverse {
+            found.seek_for_prev(end)
+        } else {
+            found.seek(start)
+        }
+        while let Some((key, value)) = found.item() {
+            // Only a backward seek can stand on the excluded end.
+            if key < end && each(key, value).is_break() {
+                return Ok(());
+            }
+            if range.reverse { found.prev() } else { found.next() }
+        }
+        found.status().map_err(|error| blame(&self.path, &error))
+    }
+
+    fn head(&self) -> Seq {
+        Seq(self.head.load(Ordering::Acquire))
+    }
+}
+
+impl Engine {
+    fn family(&self, cf: Cf) -> &ColumnFamily {
+        self.db.cf_handle(cf.name()).expect("opening opens every family")
+    }
+
+    fn get(&self, cf: Cf, key: &Key) -> Result<Option<Vec<u8>>, rocksdb::Error> {
+        self.db.get_cf(self.family(cf), key.as_bytes())
+    }
+
+    fn property(&self, name: &properties::PropName, cf: Cf) -> u64 {
+        self.db.property_int_value_cf(self.family(cf), name).ok().flatten().unwrap_or(0)
+    }
+
+    fn sum(&self, name: &properties::PropName) -> u64 {
+        Cf::ALL.iter().map(|cf| self.property(name, *cf)).sum()
+    }
+}
+
+/// What a round writes.
+pub(crate) struct RocksBatch {
+    engine: Arc<Engine>,
+    path: PathBuf,
+    batch: WriteBatch,
+}
+
+impl RocksBatch {
+    /// Bytes that go to the log.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.batch.size_in_bytes() as u64
+    }
+}
+
+impl Target for RocksBatch {
+    fn read(&self, cf: Cf, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        self.engine.get(cf, key).map_err(|error| blame(&self.path, &error))
+    }
+
+    fn put(&mut self, cf: Cf, key: &Key, value: &[u8]) {
+        self.batch.put_cf(self.engine.family(cf), key.as_bytes(), value);
+    }
+
+    fn delete(&mut self, cf: Cf, key: &Key) {
+        self.batch.delete_cf(self.engine.family(cf), key.as_bytes());
+    }
+
+    fn delete_range(&mut self, cf: Cf, start: &Key, end: &Key) {
+        self.batch.delete_range_cf(self.engine.family(cf), start.as_bytes(), end.as_bytes());
+    }
+}

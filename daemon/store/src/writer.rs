@@ -1,0 +1,283 @@
+//! The writer: one thread, the only place where a transaction becomes durable.
+//!
+//! A round takes what waits (up to limits), checks guards, gives out sequence numbers, writes one batch, waits for the
+//! fsync, tells readers the new head, and only then hands the completions to the sink, in commit order. A round in which
+//! everything is lazy is not synced; one which writes nothing is not written.
+//!
+//! A failed write acknowledges nothing: every transaction of the round fails. Later rounds are tried again. RocksDB gets
+//! over a full device by itself; after any other failure it refuses all writes and is opened anew. While writes fail
+//! and nobody submits, a probe finds out when they succeed again. What a failed write left in the log may still be
+//! replayed if the process dies before RocksDB started a new log: its sequence numbers are never given out again, and
+//! a sender who was told of the failure may then find the message delivered, as with any lost answer.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::batch::{self, Built, Target};
+use crate::cf::Options;
+use crate::queue::{self, Queue};
+use crate::rocks::{RocksBatch, WriteError};
+use crate::sequence::Sequencer;
+use crate::stats::{Counters, HealthCell, timed};
+use crate::{
+    Cf, Health, Outcome, Read, Rocks, Sink, Stats, StoreError, Submit, Submitted, Tx, TxError, schema,
+};
+
+/// Milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The writer sleeps no longer, so that its heart beats at least so often.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+/// While writes fail, the database is opened anew at most so often.
+const REOPEN_PAUSE_MS: u64 = 5_000;
+
+/// The writing side of a store on disk.
+pub struct Writer<C> {
+    shared: Arc<Shared<C>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// A store opened for reading and writing.
+pub struct Opened<C> {
+    /// The reading side.
+    pub store: Arc<Rocks>,
+    /// The writing side.
+    pub writer: Arc<Writer<C>>,
+}
+
+/// Opens a store and starts its writer.
+pub fn open<C: Send + 'static>(
+    path: &Path,
+    options: &Options,
+    clock: Clock,
+    sink: Box<dyn Sink<C>>,
+) -> Result<Opened<C>, StoreError> {
+    let store = Arc::new(Rocks::open(path, options)?);
+    let writer = Arc::new(Writer::start(Arc::clone(&store), options, clock, sink)?);
+    Ok(Opened { store, writer })
+}
+
+struct Shared<C> {
+    store: Arc<Rocks>,
+    queue: Queue<C>,
+    counters: Counters,
+    health: HealthCell,
+}
+
+impl<C: Send + 'static> Writer<C> {
+    /// Starts the writer of a store; a store has one in its life.
+    pub fn start(
+        store: Arc<Rocks>,
+        options: &Options,
+        clock: Clock,
+        sink: Box<dyn Sink<C>>,
+    ) -> Result<Writer<C>, StoreError> {
+        if !store.claim_writer() {
+            return Err(StoreError::InUse("this store has a writer".into()));
+        }
+        let shared = Arc::new(Shared {
+            queue: Queue::new(options.queue_max),
+            counters: Counters::default(),
+            health: HealthCell::new(clock()),
+            store,
+        });
+        let work = Work {
+            sequencer: Sequencer::after(shared.store.head()),
+            shared: Arc::clone(&shared),
+            clock,
+            sink,
+            round_max: options.round_max.max(1),
+            round_bytes_max: options.round_bytes_max,
+            reopen_at_ms: None,
+        };
+        let thread = thread::Builder::new().name("store-writer".into()).spawn(move || work.run());
+        let thread = thread.map_err(|error| StoreError::Io(format!("no writer thread: {error}")))?;
+        Ok(Writer { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Commits what is queued, then stops. Later submissions come back. Rows are flushed to table files, so that the
+    /// next opening is quick. Returns at once if it was closed before.
+    pub fn close(&self) -> Result<(), StoreError> {
+        self.shared.queue.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return Ok(()) };
+        thread.join().map_err(|_| StoreError::Io("the writer thread panicked".into()))?;
+        self.shared.store.flush()
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.read(self.shared.queue.len(), self.shared.queue.most())
+    }
+
+    /// Whether writes succeed.
+    pub fn health(&self) -> Health {
+        self.shared.health.get()
+    }
+
+    /// Grows at least once a second while the writer is not stuck.
+    pub fn heartbeat(&self) -> u64 {
+        self.shared.counters.heartbeat()
+    }
+}
+
+impl<C: Send + 'static> Submit<C> for Writer<C> {
+    fn submit(&self, tx: Tx, completion: C) -> Submitted<C> {
+        self.shared.queue.push(tx, completion)
+    }
+
+    fn queued(&self) -> usize {
+        self.shared.queue.len()
+    }
+}
+
+impl<C> Drop for Writer<C> {
+    /// A writer that nobody can submit to any more commits what it has and ends.
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The last owner may be the sink, on the writer thread itself, which cannot wait for its own end.
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+            let _ended = thread.join();
+        }
+    }
+}
+
+/// The thread's own part.
+struct Work<C> {
+    shared: Arc<Shared<C>>,
+    sequencer: Sequencer,
+    clock: Clock,
+    sink: Box<dyn Sink<C>>,
+    round_max: usize,
+    round_bytes_max: usize,
+    /// When the database is to be opened anew, if it does not heal by itself.
+    reopen_at_ms: Option<u64>,
+}
+
+/// Closes the queue when the thread ends, also by a panic of the sink: submitters then see a closed store.
+struct Ending<C>(Arc<Shared<C>>);
+
+impl<C> Drop for Ending<C> {
+    fn drop(&mut self) {
+        self.0.queue.close();
+    }
+}
+
+impl<C> Work<C> {
+    fn run(mut self) {
+        let _ending = Ending(Arc::clone(&self.shared));
+        let mut taken = VecDeque::new();
+        let mut completed = Vec::new();
+        while self.shared.queue.take(&mut taken, IDLE_MAX) {
+            self.shared.counters.beat();
+            self.reopen_if_due();
+            if taken.is_empty() {
+                self.probe();
+                continue;
+            }
+            self.round(&mut taken, &mut completed);
+        }
+    }
+
+    /// Commits the head of `taken`.
+    fn round(&mut self, taken: &mut VecDeque<(Tx, C)>, completed: &mut Vec<(C, Outcome)>) {
+        crate::fail_point!("store::before_batch");
+        let count = self.count(taken);
+        let round = || taken.iter().take(count).map(|(tx, _)| tx);
+        let outcomes = self.commit(round());
+        let conflicts = outcomes.iter().filter(|outcome| **outcome == Err(TxError::Conflict)).count();
+        let transactions = taken.drain(..count).zip(outcomes);
+        completed.extend(transactions.map(|((_, completion), outcome)| (completion, outcome)));
+        crate::fail_point!("store::before_completions");
+        self.shared.queue.completed(count);
+        self.shared.counters.completed(count, conflicts);
+        self.sink.committed(completed);
+        completed.clear();
+        crate::fail_point!("store::after_completions");
+    }
+
+    /// How many transactions one round takes: at least one.
+    fn count(&self, taken: &VecDeque<(Tx, C)>) -> usize {
+        let mut bytes = 0;
+        let mut fits = |(tx, _): &&(Tx, C)| {
+            let room = bytes < self.round_bytes_max;
+            bytes += queue::bytes(tx);
+            room
+        };
+        taken.iter().take(self.round_max).take_while(|next| fits(next)).count().max(1)
+    }
+
+    fn commit<'t>(&mut self, round: impl Iterator<Item = &'t Tx> + Clone) -> Vec<Outcome> {
+        let all = round.clone().count();
+        let mut batch = match self.shared.store.batch() {
+            Ok(batch) => batch,
+            Err(error) => return vec![Err(TxError::Failed(error.to_string())); all],
+        };
+        let built = batch::build(round, (self.clock)(), &mut self.sequencer, &mut batch);
+        crate::fail_point!("store::before_write");
+        match self.write(batch, &built) {
+            Ok(()) => built.outcomes,
+            Err(error) => vec![Err(error); all],
+        }
+    }
+
+    fn write(&mut self, batch: RocksBatch, built: &Built) -> Result<(), TxError> {
+        if !built.writes {
+            return Ok(());
+        }
+        let bytes = batch.bytes();
+        let (result, took) = timed(|| self.shared.store.write(batch, built.sync));
+        let now_ms = (self.clock)();
+        match result {
+            Ok(()) => {
+                self.shared.counters.wrote(bytes, built.sync.then_some(took));
+                self.shared.health.succeeded(now_ms);
+                self.reopen_at_ms = None;
+                if let Some(head) = built.head {
+                    self.shared.store.publish(head);
+                }
+                Ok(())
+            }
+            Err(error) => Err(self.failed(error, now_ms)),
+        }
+    }
+
+    fn failed(&mut self, error: WriteError, now_ms: u64) -> TxError {
+        self.shared.counters.failed();
+        self.shared.health.failed(now_ms, error.text.clone());
+        if error.heals_itself {
+            self.reopen_at_ms = None;
+        } else if self.reopen_at_ms.is_none() {
+            self.reopen_at_ms = Some(now_ms.saturating_add(REOPEN_PAUSE_MS));
+        }
+        if error.full { TxError::Full(error.text) } else { TxError::Failed(error.text) }
+    }
+
+    fn reopen_if_due(&mut self) {
+        let now_ms = (self.clock)();
+        if self.reopen_at_ms.is_none_or(|at| now_ms < at) {
+            return;
+        }
+        self.reopen_at_ms = Some(now_ms.saturating_add(REOPEN_PAUSE_MS));
+        if let Err(error) = self.shared.store.reopen() {
+            self.shared.health.failed(now_ms, error.to_string());
+        }
+    }
+
+    /// While unwell and idle: writes the head that is there, to learn whether writes succeed again.
+    fn probe(&mut self) {
+        if self.shared.health.get().ok {
+            return;
+        }
+        let Ok(mut batch) = self.shared.store.batch() else { return };
+        let head = self.shared.store.head();
+        batch.put(Cf::Meta, &schema::meta_head(), &head.0.to_be_bytes());
+        let built = Built { outcomes: Vec::new(), head: None, writes: true, sync: true };
+        // What became of it is in the health.
+        let _probed = self.write(batch, &built);
+    }
+}
