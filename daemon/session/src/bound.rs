@@ -1,4 +1,9 @@
 //! The session itself: what outlives a connection. Plain data.
+//!
+//! Invariants: stanzas sent under stream management = `sm.acked + unacked.len()` (modulo 2^32); `received - handled` stanzas
+//! are with the host or were answered here behind such ones; `feed.last` never goes back.
+
+use crate::Settings;
 use godwit_wire::Jid;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -54,6 +59,13 @@ pub struct Sm {
     pub acked: u32,
 }
 
+/// Positions in ascending order; boxed, because it is seldom needed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Positions {
+    /// The positions.
+    pub list: VecDeque<u64>,
+}
+
 /// A bound session.
 #[derive(Debug, Clone)]
 pub struct Bound {
@@ -67,8 +79,14 @@ pub struct Bound {
     pub received: u32,
     /// Of those, handled, modulo 2^32: the `h` that is sent.
     pub handled: u32,
+    /// Stanzas received before `<enable/>` that are still with the host; outside both counts.
+    pub earlier: u32,
+    /// Of those received and not handled, the ones answered here: they count once all before them do.
+    pub answered: Option<Box<Positions>>,
     /// Place in the archive.
     pub feed: Feed,
+    /// Positions beyond `feed.last` that were sent all the same, while feeding was off. Bounded.
+    pub ahead: Option<Box<Positions>>,
     /// Sent and not acknowledged, oldest first.
     pub unacked: VecDeque<Unacked>,
     /// Bytes of the inline ones.
@@ -76,6 +94,7 @@ pub struct Bound {
     /// Stream management, if enabled.
     pub sm: Option<Box<Sm>>,
 }
+
 impl Bound {
     /// A new session.
     pub fn new(id: SessionId, owner: u64, jid: Jid) -> Bound {
@@ -85,10 +104,131 @@ impl Bound {
             jid,
             received: 0,
             handled: 0,
+            earlier: 0,
+            answered: None,
             feed: Feed { last: 0, mode: FeedMode::Off },
+            ahead: None,
             unacked: VecDeque::new(),
             unacked_bytes: 0,
             sm: None,
         }
     }
+
+    /// Stanzas received and not yet counted as handled.
+    pub fn inflight(&self) -> u32 {
+        self.received.wrapping_sub(self.handled).saturating_add(self.earlier)
+    }
+
+    /// So many more were handled by the host. More than it has are not believed.
+    pub(crate) fn count_handled(&mut self, count: u32) {
+        let here = self.answered.as_ref().map_or(0, |a| u32::try_from(a.list.len()).unwrap_or(u32::MAX));
+        let with_host = self.inflight().saturating_sub(here);
+        debug_assert!(count <= with_host, "the host handled {count} stanzas of {with_host}");
+        for _ in 0..count.min(with_host) {
+            if self.earlier > 0 {
+                self.earlier -= 1;
+            } else {
+                self.handled = self.handled.wrapping_add(1);
+            }
+            self.count_answered();
+        }
+    }
+
+    /// The stanza just received was answered here.
+    pub(crate) fn count_here(&mut self) {
+        self.answered.get_or_insert_default().list.push_back(u64::from(self.received));
+        self.count_answered();
+    }
+
+    /// Counts stanzas answered here that have become the next in order.
+    fn count_answered(&mut self) {
+        let Some(answered) = &mut self.answered else { return };
+        while self.earlier == 0
+            && answered.list.front() == Some(&u64::from(self.handled.wrapping_add(1)))
+            && self.handled != self.received
+        {
+            answered.list.pop_front();
+            self.handled = self.handled.wrapping_add(1);
+        }
+        if answered.list.is_empty() {
+            self.answered = None;
+        }
+    }
+
+    /// Counts start anew at `<enable/>`; what is still with the host stays out of them.
+    pub(crate) fn restart_counts(&mut self) {
+        let here = self.answered.take().map_or(0, |a| u32::try_from(a.list.len()).unwrap_or(u32::MAX));
+        self.earlier = self.inflight().saturating_sub(here);
+        self.received = 0;
+        self.handled = 0;
+    }
+
+    /// Stanzas sent and not acknowledged.
+    pub(crate) fn unacked_len(&self) -> u32 {
+        u32::try_from(self.unacked.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Remembers a stanza until the client acknowledges it. Without stream management nothing will be sent again, so only
+    /// positions are kept, to be reported once they have left.
+    pub(crate) fn remember(&mut self, sent: Unacked) {
+        match &sent {
+            Unacked::Inline(_) if self.sm.is_none() => return,
+            Unacked::Inline(bytes) => self.unacked_bytes = self.unacked_bytes.saturating_add(length(bytes)),
+            Unacked::Stored(_) => {}
+        }
+        self.unacked.push_back(sent);
+    }
+
+    /// Drops the oldest `count` stanzas as acknowledged; gives the positions among them.
+    pub(crate) fn forget_oldest(&mut self, count: u32) -> Vec<u64> {
+        let mut stored = Vec::new();
+        for _ in 0..count {
+            match self.unacked.pop_front() {
+                Some(Unacked::Stored(seq)) => stored.push(seq),
+                Some(Unacked::Inline(bytes)) => {
+                    self.unacked_bytes = self.unacked_bytes.saturating_sub(length(&bytes));
+                }
+                None => break,
+            }
+        }
+        if let Some(sm) = &mut self.sm {
+            sm.acked = sm.acked.wrapping_add(count);
+        }
+        if self.unacked.is_empty() {
+            self.unacked = VecDeque::new();
+        }
+        stored
+    }
+
+    /// True if more is kept for a resumption than is allowed.
+    pub(crate) fn overflows(&self, settings: &Settings) -> bool {
+        self.unacked_bytes > settings.unacked_bytes_max
+    }
+
+    /// The connection is gone: what it had asked for will not come.
+    pub(crate) fn unplug(&mut self) {
+        if let FeedMode::CatchUp { fetching, .. } = &mut self.feed.mode {
+            *fetching = false;
+        }
+    }
+
+    /// Bytes held, the box included.
+    pub fn memory(&self) -> usize {
+        let inline = |u: &Unacked| match u {
+            Unacked::Inline(bytes) => bytes.len() + 2 * size_of::<usize>(),
+            Unacked::Stored(_) => 0,
+        };
+        let positions = |p: &Positions| size_of::<Positions>() + p.list.capacity() * size_of::<u64>();
+        size_of::<Bound>()
+            + self.jid.as_str().len()
+            + self.unacked.capacity() * size_of::<Unacked>()
+            + self.unacked.iter().map(inline).sum::<usize>()
+            + self.sm.as_ref().map_or(0, |_| size_of::<Sm>())
+            + self.answered.as_deref().map_or(0, positions)
+            + self.ahead.as_deref().map_or(0, positions)
+    }
+}
+
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }

@@ -1,5 +1,5 @@
 //! Joins a connection and its host: feeds bytes and events, hands each request over before anything further is read.
-use crate::{Connection, ConnId, Cx, Event, Host};
+use crate::{ConnId, Connection, Cx, Event, Host};
 
 /// Decrypted bytes arrived for `conn`.
 pub fn bytes(at: ConnId, conn: &mut Connection, host: &mut dyn Host, input: &[u8], cx: &mut Cx<'_>) {
@@ -14,10 +14,18 @@ pub fn bytes(at: ConnId, conn: &mut Connection, host: &mut dyn Host, input: &[u8
 }
 
 /// Something happened. An event that does not fit comes back, after which nothing has changed.
-pub fn event(at: ConnId, conn: &mut Connection, host: &mut dyn Host, event: Event, cx: &mut Cx<'_>) -> Result<(), Event> {
+pub fn event(
+    at: ConnId,
+    conn: &mut Connection,
+    host: &mut dyn Host,
+    event: Event,
+    cx: &mut Cx<'_>,
+) -> Result<(), Event> {
     conn.event(event, cx)?;
     requests(at, conn, host, cx);
-    if !conn.paused() && let Some(kept) = conn.unstash() {
+    if !conn.paused()
+        && let Some(kept) = conn.unstash()
+    {
         run(at, conn, host, &kept, cx);
     }
     Ok(())

@@ -239,6 +239,9 @@ pub struct FeedRow {
 /// A page of stored messages for one session.
 #[derive(Debug, Clone, Default)]
 pub struct FeedPage {
+    /// Position after which it was read, [`Request::Fetch`]'s `after`: a page that does not join on to what the session has
+    /// sent (its mode changed meanwhile) is dropped.
+    pub after: u64,
     /// Rows, in order.
     pub rows: Vec<FeedRow>,
     /// All positions up to here were looked at.

@@ -6,17 +6,38 @@
 //! [`drive`] joins the two and is what the edge and the simulator call.
 #![forbid(unsafe_code)]
 
+mod bind;
 pub mod bound;
 pub mod connection;
+pub mod detached;
 pub mod drive;
 pub mod event;
+mod features;
+mod feed;
+mod inbound;
+mod keepalive;
+pub mod keys;
+mod negotiation;
+pub mod ns;
+mod outbound;
+mod plain;
+mod replay;
+mod sasl;
+mod scram;
 pub mod settings;
+mod sm;
+mod stream;
+mod tls;
 
-pub use bound::{Bound, Feed, FeedMode, SessionId, Unacked};
+pub use bound::{Bound, Feed, FeedMode, Positions, SessionId, Sm, Unacked};
 pub use connection::Connection;
+pub use detached::Detached;
 pub use event::{
-    Account, BindFailure, ConnId, Credentials, Event, FeedPage, FeedRow, Outgoing, Place, Reply, Request, ResumeFailure, ScramHash,
-    ScramKeys, Stored, TlsFacts, TlsVersion,
+    Account, BindFailure, ConnId, Credentials, Event, FeedPage, FeedRow, Outgoing, Place, Reply, Request,
+    ResumeFailure, ScramHash, ScramKeys, Stored, TlsFacts, TlsVersion,
+};
+pub use keys::{
+    ITERATIONS, PasswordRefused, SALT_BYTES, derive_keys, fake_keys, prepare_password, verify_plain,
 };
 pub use settings::Settings;
 

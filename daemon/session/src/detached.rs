@@ -1,0 +1,39 @@
+//! A session that waits for its client: what reaches it meanwhile.
+
+use crate::{Bound, Event, Settings, Unacked};
+use godwit_wire::stanza::splice;
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detached {
+    /// It goes on waiting.
+    Kept,
+    /// More than allowed is queued for it: the host has to end it. What is stored is not lost.
+    Overflow,
+}
+
+impl Bound {
+    /// A note for a session without connection. Stored messages stay in the archive, where a resumption reads on; the
+    /// others queue here as if sent, and are sent by the resumption. Notes about a connection mean nothing now.
+    pub fn deliver_detached(&mut self, event: Event, settings: &Settings) -> Detached {
+        match event {
+            Event::Deliver(outgoing) => match outgoing.stored {
+                Some(at) => {
+                    if self.note_stored(at) {
+                        self.remember(Unacked::Stored(at.seq));
+                    }
+                }
+                None => {
+                    let mut bytes = Vec::with_capacity(outgoing.bytes.len() + outgoing.extra.len());
+                    splice(&mut bytes, &outgoing.bytes, &outgoing.extra);
+                    self.remember(Unacked::Inline(bytes.into()));
+                }
+            },
+            Event::Handled(count) => self.count_handled(count),
+            Event::FeedFrom(after) => self.feed_start(after),
+            Event::FeedStop => self.feed_stop(),
+            _ => {}
+        }
+        if self.overflows(settings) { Detached::Overflow } else { Detached::Kept }
+    }
+}

@@ -1,0 +1,73 @@
+//! Stanzas to a bound client: written, and remembered until they are acknowledged.
+
+use crate::connection::State;
+use crate::{Bound, Connection, Cx, Outgoing, Request, Unacked};
+use godwit_wire::{StreamCondition, StreamError, stanza::splice};
+use std::sync::Arc;
+
+impl Connection {
+    /// A stanza for the session. Stored messages come in the archive's order, the others at once.
+    pub(crate) fn deliver(&mut self, outgoing: Outgoing, cx: &mut Cx<'_>) {
+        match outgoing.stored {
+            Some(at) => self.deliver_stored(at, &outgoing, cx),
+            None if outgoing.extra.is_empty() => self.send_inline(outgoing.bytes, cx),
+            None => {
+                let mut bytes = Vec::with_capacity(outgoing.bytes.len() + outgoing.extra.len());
+                splice(&mut bytes, &outgoing.bytes, &outgoing.extra);
+                self.send_inline(bytes.into(), cx);
+            }
+        }
+    }
+
+    /// Sends a stanza that is in no archive. While older ones are being sent again it takes its place behind them: the
+    /// client's `h` counts in the order of arrival.
+    pub(crate) fn send_inline(&mut self, bytes: Arc<[u8]>, cx: &mut Cx<'_>) {
+        let State::Bound(bound) = &mut self.state else { return };
+        let replaying = self.link.replay.is_some();
+        if !replaying {
+            cx.out.bytes.extend_from_slice(&bytes);
+        }
+        bound.remember(Unacked::Inline(bytes));
+        if bound.overflows(cx.settings) {
+            let error = StreamError::new(StreamCondition::ResourceConstraint);
+            return self.fail(&error.with_text("too much is unacknowledged"), cx);
+        }
+        if !replaying {
+            self.request_ack(true, cx);
+        }
+    }
+
+    /// Notes a stored message as sent; its bytes are out, or will be when its turn in the replay comes.
+    pub(crate) fn sent_stored(&mut self, seq: u64, batch_ends: bool, cx: &mut Cx<'_>) {
+        let State::Bound(bound) = &mut self.state else { return };
+        bound.remember(Unacked::Stored(seq));
+        if self.link.replay.is_none() {
+            self.request_ack(batch_ends, cx);
+        }
+    }
+
+    /// The send queue is empty: stored messages of a client without stream management have reached the kernel, and what
+    /// waited may go on.
+    pub(crate) fn drained(&mut self, cx: &mut Cx<'_>) {
+        self.link.congested = false;
+        let State::Bound(bound) = &mut self.state else { return };
+        if bound.sm.is_none() {
+            let stored = bound.forget_oldest(bound.unacked_len());
+            report_acked(stored, cx);
+        }
+        self.replay_on(cx);
+        self.pump(cx);
+    }
+
+    /// True if stored messages may be sent now; otherwise they wait in the archive.
+    pub(crate) fn may_send_stored(&self, bound: &Bound, cx: &Cx<'_>) -> bool {
+        !self.link.congested && self.link.replay.is_none() && bound.unacked_len() < cx.settings.unacked_max
+    }
+}
+
+/// Tells the host which stored messages the client has.
+pub(crate) fn report_acked(stored: Vec<u64>, cx: &mut Cx<'_>) {
+    if !stored.is_empty() {
+        cx.out.requests.push(Request::Acked(stored));
+    }
+}
