@@ -111,8 +111,8 @@ fn create_dir(path: &Path) -> std::io::Result<()> {
 /// to leave closed except when it only reads. Errors are left to the real opening, which reports them.
 fn refuse_newer(path: &Path) -> Result<(), StoreError> {
     let mut quiet = rocksdb::Options::default();
+    recovery(&mut quiet);
     quiet.set_info_logger(rocksdb::InfoLogger::new_callback_logger(LogLevel::Fatal, |_, _| {}));
-    quiet.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     let Ok(db) = DB::open_cf_for_read_only(&quiet, path, [Cf::Meta.name()], false) else { return Ok(()) };
     match db.get(schema::meta_schema().as_bytes()).ok().flatten().and_then(|row| number(&row)) {
         Some(found) if found > SCHEMA_VERSION => Err(StoreError::Newer { found, known: SCHEMA_VERSION }),
@@ -158,10 +158,7 @@ fn database(options: &Options) -> rocksdb::Options {
     let mut db = rocksdb::Options::default();
     db.create_if_missing(true);
     db.create_missing_column_families(true);
-    db.set_paranoid_checks(true);
-    db.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    // A log that was complete and is now short or missing is found out.
-    db.set_track_and_verify_wals_in_manifest(true);
+    recovery(&mut db);
     db.set_max_total_wal_size(options.wal_bytes_max);
     db.set_db_write_buffer_size(options.memtable_bytes);
     db.set_max_open_files(i32::try_from(options.open_files_max).unwrap_or(i32::MAX));
@@ -177,6 +174,15 @@ fn database(options: &Options) -> rocksdb::Options {
     db.set_max_log_file_size(cf::INFO_LOG_BYTES_MAX);
     db.set_stats_dump_period_sec(0);
     db
+}
+
+/// How logs are replayed: the same for every way of opening. RocksDB 11.8 crashes if it opens a store read-only with
+/// tracking off that was written with tracking on.
+fn recovery(db: &mut rocksdb::Options) {
+    db.set_paranoid_checks(true);
+    db.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    // A log that was complete and is now short or missing is found out.
+    db.set_track_and_verify_wals_in_manifest(true);
 }
 
 fn family(cf: Cf, options: &Options, cache: &Cache) -> rocksdb::Options {

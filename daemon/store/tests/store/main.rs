@@ -1,0 +1,9 @@
+//! Tests of the store on disk, in one program: each program links RocksDB once more.
+
+mod common;
+mod damage;
+mod full;
+mod kill;
+mod model;
+mod order;
+mod recovery;
