@@ -1,5 +1,5 @@
 //! The seam between a shard and what it serves.
-use godwit_session::{Connection, ConnId, Event, Millis};
+use godwit_session::{ConnId, Connection, Event, Millis};
 use std::net::IpAddr;
 
 /// Which listener a connection came in by.

@@ -1,6 +1,27 @@
 //! Sockets, TLS and the mio loop: one shard per core, each connection owned by one thread.
 
+mod accept;
+pub mod clock;
+pub mod config;
+mod conn;
+mod core;
 pub mod host;
+mod input;
+pub mod listen;
+mod logs;
+pub mod mailbox;
+mod output;
+pub mod shard;
+mod slots;
+pub mod stats;
+pub mod timer;
 pub mod tls;
+mod turn;
 
+pub use clock::Clock;
+pub use config::{Ceiling, EdgeLimits, ShardConfig};
 pub use host::{Ended, Entry, ShardHost};
+pub use listen::{Keepalive, ListenOptions, Listener};
+pub use mailbox::{Control, Mailbox};
+pub use shard::{HEARTBEAT_MS_MAX, Shard};
+pub use stats::ShardStats;

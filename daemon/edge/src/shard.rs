@@ -1,0 +1,319 @@
+//! A shard: one thread, one poll, its listeners and its connections.
+//!
+//! A turn of the loop: wait; take what the poll and the mailbox brought; read from connections, each once; accept; look at
+//! what is due; then seal and write what all that made the connections say, once each. In the end the host posts
+//! its batches. Everything within a turn is bounded; what is left over makes the next turn's wait a mere look.
+use crate::accept::{Doors, WAKER, conn_id};
+use crate::config::ShardConfig;
+use crate::conn::{Conn, Phase};
+use crate::core::Core;
+use crate::input::INPUT_BYTES;
+use crate::listen::Listener;
+use crate::logs::Named;
+use crate::mailbox::{Control, Inbox, Mailbox};
+use crate::slots::Slots;
+use crate::stats::ShardStats;
+use crate::timer::{Tick, Wheel};
+use crate::tls::TlsConfig;
+use crate::turn::Outputs;
+use crate::{Ended, ShardHost};
+use godwit_session::{ConnId, Event, Millis, Out};
+use godwit_wire::{StreamCondition, StreamError};
+use mio::{Events, Poll, Waker};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// An idle shard still turns after so long, so that the watchdog sees that it can.
+pub const HEARTBEAT_MS_MAX: Millis = 5_000;
+/// Events taken from the poll at once.
+const EVENTS_MAX: usize = 1024;
+/// Writing makes machines speak again ([`Event::Drained`]); so often within one turn, then in the next.
+const ROUNDS_MAX: usize = 4;
+
+struct Stopping {
+    deadline: Millis,
+    /// Slots below this have been told.
+    told: u32,
+}
+
+/// One shard. Made on any thread, run on its own.
+pub struct Shard<H: ShardHost> {
+    poll: Poll,
+    events: Events,
+    inbox: Inbox<H::Note>,
+    notes: VecDeque<H::Note>,
+    controls: Vec<Control>,
+    due: Vec<(u32, Tick)>,
+    clock: crate::Clock,
+    doors: Doors,
+    conns: Slots<Conn>,
+    core: Core<H>,
+    stopping: Option<Stopping>,
+}
+impl<H: ShardHost> Shard<H> {
+    /// A shard that serves these listeners, and the way to reach it.
+    pub fn new(
+        config: ShardConfig,
+        listeners: Vec<Listener>,
+        host: H,
+        tls: Arc<TlsConfig>,
+        stats: Arc<ShardStats>,
+    ) -> io::Result<(Shard<H>, Mailbox<H::Note>)> {
+        let poll = Poll::new()?;
+        let (inbox, mailbox) = Inbox::new(Waker::new(poll.registry(), WAKER)?);
+        let mut doors = Doors::new(config.ceiling);
+        for listener in listeners {
+            doors.add(poll.registry(), listener)?;
+        }
+        let now = (config.clock)();
+        stats.beat(now);
+        let core = Core {
+            host,
+            number: config.number,
+            settings: config.settings,
+            limits: config.limits,
+            tls,
+            stats,
+            random: config.random,
+            now,
+            wheel: Wheel::new(now),
+            outputs: Outputs::default(),
+            ready: VecDeque::new(),
+            shaking: VecDeque::new(),
+            input: vec![0; INPUT_BYTES].into_boxed_slice(),
+            plain: Vec::with_capacity(INPUT_BYTES),
+            raw: Vec::new(),
+            cipher: Vec::with_capacity(INPUT_BYTES),
+            out: Out::default(),
+        };
+        let shard = Shard {
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            inbox,
+            notes: VecDeque::new(),
+            controls: Vec::new(),
+            due: Vec::new(),
+            clock: config.clock,
+            doors,
+            conns: Slots::new(),
+            core,
+            stopping: None,
+        };
+        Ok((shard, mailbox))
+    }
+
+    /// Runs it on a thread of its own, named for its number. The host comes back when it has stopped.
+    pub fn spawn(self) -> io::Result<JoinHandle<io::Result<H>>>
+    where
+        H: Send + 'static,
+    {
+        thread::Builder::new().name(format!("shard-{}", self.core.number)).spawn(|| self.run())
+    }
+
+    /// Runs until [`Control::Stop`] has been obeyed.
+    pub fn run(mut self) -> io::Result<H> {
+        while self.turn()? {}
+        Ok(self.core.host)
+    }
+
+    /// One turn of the loop. `false`: it has stopped.
+    pub fn turn(&mut self) -> io::Result<bool> {
+        self.wait()?;
+        self.core.now = (self.clock)();
+        self.core.stats.turns.add(1);
+        self.core.stats.beat(self.core.now);
+        self.take_events();
+        self.take_notes();
+        self.read();
+        self.doors.accept(self.poll.registry(), &mut self.conns, &mut self.core);
+        self.take_due();
+        let stopped = self.stop();
+        for _ in 0..ROUNDS_MAX {
+            if !self.settle() {
+                break;
+            }
+        }
+        self.core.host.flush();
+        self.core.stats.connections.set(self.conns.len() as u64);
+        Ok(!(stopped || self.stopping.is_some() && self.conns.len() == 0))
+    }
+
+    /// How long there is nothing to do unless something comes.
+    fn idle_ms(&self) -> Millis {
+        let (knocked, accept_again) = self.doors.waiting();
+        let telling = self.stopping.as_ref().is_some_and(|stopping| stopping.told < self.conns.span());
+        let core = &self.core;
+        let busy = !core.ready.is_empty() || !core.shaking.is_empty() || !core.outputs.is_empty();
+        if busy || knocked || telling || !self.notes.is_empty() || !self.inbox.may_sleep() {
+            return 0;
+        }
+        let stop = self.stopping.as_ref().map(|stopping| stopping.deadline);
+        let next = [core.wheel.next(), core.host.deadline(), accept_again, stop].into_iter().flatten().min();
+        next.map_or(HEARTBEAT_MS_MAX, |next| next.saturating_sub(core.now).min(HEARTBEAT_MS_MAX))
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let idle = Duration::from_millis(self.idle_ms());
+        self.core.stats.waits.add(1);
+        match self.poll.poll(&mut self.events, Some(idle)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn take_events(&mut self) {
+        for event in &self.events {
+            let at = conn_id(event.token());
+            if at.generation == 0 {
+                self.doors.knock(at.slot);
+                continue;
+            }
+            let Some(conn) = self.conns.get(at) else { continue };
+            if event.is_writable() {
+                conn.blocked = false;
+                if conn.waiting() > 0 {
+                    self.core.outputs.of(at, &mut conn.turn);
+                }
+            }
+            conn.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+            conn.read_closed |= event.is_read_closed() || event.is_error();
+            // A reset is noticed even while nothing is read.
+            if event.is_error() && !conn.wants_input(self.core.limits.queue_low) {
+                self.core.doom(at, conn, Ended::Io);
+            }
+            self.core.queue(at, conn);
+        }
+    }
+
+    fn take_notes(&mut self) {
+        if self.notes.is_empty() {
+            self.inbox.take(&mut self.notes, &mut self.controls);
+        }
+        for _ in 0..self.core.limits.notes_per_turn_max {
+            let Some(note) = self.notes.pop_front() else { break };
+            self.core.stats.notes.add(1);
+            if let Some((at, event)) = self.core.host.note(note) {
+                match self.conns.get(at) {
+                    Some(conn) => self.core.event(at, conn, event),
+                    None => self.core.host.missed(at, event),
+                }
+            }
+        }
+        for control in std::mem::take(&mut self.controls) {
+            self.obey(control);
+        }
+    }
+
+    fn obey(&mut self, control: Control) {
+        match control {
+            Control::Settings(settings) => self.core.settings = settings,
+            Control::Listen(listeners) => {
+                for listener in listeners {
+                    if let Err(error) = self.doors.add(self.poll.registry(), listener) {
+                        tracing::error!(shard = self.core.number, %error, "cannot listen");
+                    }
+                }
+            }
+            Control::Deafen => self.doors.close(),
+            Control::Stop { deadline } => {
+                self.doors.close();
+                let told = self.stopping.take().map_or(0, |before| before.told);
+                self.stopping = Some(Stopping { deadline, told });
+            }
+        }
+    }
+
+    /// Each connection in line is read from once; who has more joins the line again.
+    fn read(&mut self) {
+        let shaking = self.core.shaking.len().min(self.core.limits.handshakes_per_turn_max);
+        for _ in 0..self.core.ready.len() {
+            self.read_next(|core| &mut core.ready);
+        }
+        for _ in 0..shaking {
+            self.read_next(|core| &mut core.shaking);
+        }
+    }
+
+    fn read_next(&mut self, line: impl Fn(&mut Core<H>) -> &mut VecDeque<ConnId>) {
+        if let Some(at) = line(&mut self.core).pop_front()
+            && let Some(conn) = self.conns.get(at)
+        {
+            self.core.read(at, conn);
+        }
+    }
+
+    fn take_due(&mut self) {
+        let now = self.core.now;
+        let mut due = std::mem::take(&mut self.due);
+        self.core.wheel.advance(now, |slot, tick| due.push((slot, tick)));
+        for (slot, tick) in due.drain(..) {
+            if let Some(at) = self.conns.tenant(slot)
+                && let Some(conn) = self.conns.get(at)
+            {
+                self.core.fire(at, conn, tick);
+            }
+        }
+        self.due = due;
+        if self.core.host.deadline().is_some_and(|deadline| deadline <= now) {
+            self.core.host.tick(now);
+        }
+    }
+
+    /// Tells some more connections that the system goes down. `true`: the time for that is over.
+    fn stop(&mut self) -> bool {
+        let Some(stopping) = &mut self.stopping else { return false };
+        let over = self.core.now >= stopping.deadline;
+        let all = self.conns.span();
+        let (from, until) = if over {
+            (0, all)
+        } else {
+            (stopping.told, stopping.told.saturating_add(self.core.limits.closings_per_turn_max).min(all))
+        };
+        stopping.told = until;
+        for slot in from..until {
+            let Some(at) = self.conns.tenant(slot) else { continue };
+            let Some(conn) = self.conns.get(at) else { continue };
+            if over || conn.link.handshaking() {
+                self.core.doom(at, conn, Ended::ByUs);
+            } else if conn.phase == Phase::Live {
+                self.core.event(at, conn, Event::Close(StreamError::new(StreamCondition::SystemShutdown)));
+            }
+        }
+        over
+    }
+
+    /// Writes and removes. `false`: nobody had anything to say.
+    fn settle(&mut self) -> bool {
+        if self.core.outputs.is_empty() {
+            return false;
+        }
+        let mut list = self.core.outputs.take();
+        for output in &mut list {
+            let Some(conn) = self.conns.get(output.at) else { continue };
+            if self.core.settle(output, conn) {
+                self.conns.remove(output.at);
+                self.doors.left();
+            }
+        }
+        self.core.outputs.give_back(list);
+        true
+    }
+}
+
+impl<H: ShardHost> Core<H> {
+    /// A connection was accepted.
+    pub(crate) fn opened(&mut self, at: ConnId, conn: &mut Conn) {
+        let peer = conn.peer();
+        self.stats.accepted.add(1);
+        conn.phase_until = self.wheel.tick(self.now + self.settings.handshake_ms_max);
+        self.arm(at, conn);
+        self.host.opened(at, peer.ip(), conn.entry);
+        tracing::debug!(shard = self.number, conn = %Named(at), %peer, entry = ?conn.entry, "connection accepted");
+    }
+}
