@@ -122,7 +122,6 @@ fn not_well_formed() {
         "<a/b",
         "<a//",
         "<a><>",
-        "</",
         "</a>",
         "</stream:streams",
         "</stream:stream/",
