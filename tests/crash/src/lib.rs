@@ -1,0 +1,15 @@
+//! The crash test: a real daemon, senders and recipients with XEP-0198, `kill -9` at seeded moments, an oracle.
+//!
+//! `oracle.rs` says at its head what is promised and what is checked. `run.rs` drives the schedule, `sender.rs`
+//! and `recipient.rs` behave like clients do, `ledger.rs` writes down what they saw.
+
+mod ledger;
+mod oracle;
+mod recipient;
+mod run;
+mod sender;
+mod server;
+
+pub use oracle::Tally;
+pub use run::{Plan, run};
+pub use server::{Kind, find_godwitd};

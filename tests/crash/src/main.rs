@@ -1,0 +1,73 @@
+//! `godwit-crash`: the crash test at any length, for instance overnight.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use godwit_crash::{Kind, Plan, find_godwitd, run};
+
+/// Kills a server at random moments and checks what it promised.
+#[derive(Debug, Parser)]
+#[command(name = "godwit-crash", version)]
+struct Cli {
+    /// The server; Prosody acknowledges from memory and shows that the oracle can fail.
+    #[arg(long, value_enum, default_value = "godwit")]
+    server: Which,
+    /// The daemon (default: $GODWITD, or beside this program).
+    #[arg(long)]
+    godwitd: Option<PathBuf>,
+    /// The schedule's seed; successive rounds count on from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Kills in each round.
+    #[arg(long, default_value_t = 20)]
+    kills: u32,
+    /// Rounds, each with a fresh database.
+    #[arg(long, default_value_t = 1)]
+    rounds: u64,
+    /// Sending clients.
+    #[arg(long, default_value_t = 4)]
+    senders: usize,
+    /// Messages per second of each.
+    #[arg(long, default_value_t = 100)]
+    rate: u32,
+    /// Seconds that a round may take.
+    #[arg(long, default_value_t = 600)]
+    time_max: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Which {
+    Godwit,
+    Prosody,
+}
+
+fn rounds(cli: &Cli) -> Result<bool, String> {
+    let kind = match (cli.server, &cli.godwitd) {
+        (Which::Prosody, _) => Kind::Prosody,
+        (Which::Godwit, Some(path)) => Kind::Godwit(path.clone()),
+        (Which::Godwit, None) => Kind::Godwit(find_godwitd()?),
+    };
+    let mut kept = true;
+    for seed in cli.seed..cli.seed.saturating_add(cli.rounds) {
+        let time_max = Duration::from_secs(cli.time_max);
+        let plan = Plan { seed, kills: cli.kills, senders: cli.senders, rate: cli.rate, time_max };
+        println!("SEED={seed}");
+        let tally = run(&plan, kind.clone())?;
+        println!("{tally}");
+        kept &= tally.violations == 0;
+    }
+    Ok(kept)
+}
+
+fn main() -> ExitCode {
+    match rounds(&Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("godwit-crash: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

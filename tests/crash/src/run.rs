@@ -1,0 +1,207 @@
+//! One run: the schedule of kills, the clients' loop, the end, the judgement.
+
+use std::time::{Duration, Instant};
+
+use godwit_testclient::{Account, Event, Pool, Rng, Settings, TlsMode, client_config, now};
+
+use crate::ledger::Ledger;
+use crate::oracle::{Tally, judge};
+use crate::recipient::{Habit, Recipient};
+use crate::sender::Sender;
+use crate::server::{Kind, Server};
+
+/// How long one turn of the loop waits for sockets.
+const TICK: Duration = Duration::from_millis(5);
+/// After a kill the clients read what still lies in their sockets for this long.
+const LAST_WORDS: Duration = Duration::from_millis(30);
+/// Longer than a recipient's acknowledgement may take to be durable; see `oracle.rs`.
+const QUIET: Duration = Duration::from_millis(1_500);
+/// Without any progress for this long the end is reached, whatever is missing.
+const STALL_MAX: Duration = Duration::from_secs(15);
+/// Each habit once.
+const HABITS: [Habit; 4] = [Habit::Steady, Habit::Away, Habit::HalfDead, Habit::Resuming];
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The same seed gives the same schedule.
+    pub seed: u64,
+    /// Kills under load; one more comes at the end, when all is quiet.
+    pub kills: u32,
+    /// Sending clients.
+    pub senders: usize,
+    /// Messages per second of each.
+    pub rate: u32,
+    /// The whole run may take this long.
+    pub time_max: Duration,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { seed: 1, kills: 20, senders: 4, rate: 100, time_max: Duration::from_secs(150) }
+    }
+}
+
+struct Run {
+    server: Server,
+    pool: Pool,
+    senders: Vec<Sender>,
+    recipients: Vec<Recipient>,
+    ledger: Ledger,
+    rng: Rng,
+    kills: u32,
+    begin: Instant,
+    time_max: Duration,
+    events: Vec<(usize, Event)>,
+}
+
+/// Runs the plan and judges it.
+///
+/// # Errors
+/// When the run could not be carried out; a broken promise is in the tally instead.
+pub fn run(plan: &Plan, kind: Kind) -> Result<Tally, String> {
+    let mut run = Run::new(plan, kind)?;
+    let outcome = run.schedule(plan).and_then(|()| run.finish());
+    if let Err(error) = outcome {
+        let log = run.server.log_tail();
+        return Err(format!(
+            "{error}\nafter {} kills; kept: {}\n{log}",
+            run.kills,
+            run.server.keep().display()
+        ));
+    }
+    let tally = judge(std::mem::take(&mut run.ledger), run.kills);
+    if tally.violations > 0 {
+        println!("kept for inspection: {}", run.server.keep().display());
+    }
+    Ok(tally)
+}
+
+impl Run {
+    fn new(plan: &Plan, kind: Kind) -> Result<Self, String> {
+        let begin = now();
+        let account = |user: String, resource: &str| {
+            let password = format!("secret-{user}");
+            Account { user, password, resource: Some(resource.into()) }
+        };
+        let jids: Vec<String> = (0..HABITS.len()).map(|i| format!("r{i}@localhost")).collect();
+        let interval = Duration::from_secs(1) / plan.rate.max(1);
+        let sending: Vec<_> = (0..plan.senders).map(|i| account(format!("s{i}"), "sender")).collect();
+        let receiving: Vec<_> = (0..HABITS.len()).map(|i| account(format!("r{i}"), "phone")).collect();
+        let names = sending.iter().chain(&receiving).map(|a| (a.user.clone(), a.password.clone()));
+        let server = Server::prepare(kind, &names.collect::<Vec<_>>())?;
+        let config = client_config(true, true).map_err(|e| e.to_string())?;
+        let settings = Settings::new(server.addr(), TlsMode::Direct, "localhost", config);
+        let senders = sending.into_iter().enumerate();
+        let senders = senders.map(|(i, a)| Sender::new(i, i, a, &jids, interval, begin)).collect();
+        let recipients = receiving.into_iter().zip(HABITS).zip(jids).enumerate();
+        let recipients = recipients
+            .map(|(i, ((account, habit), jid))| {
+                Recipient::new(i, plan.senders + i, account, jid, habit, begin)
+            })
+            .collect();
+        Ok(Self {
+            server,
+            pool: Pool::new(settings).map_err(|e| e.to_string())?,
+            senders,
+            recipients,
+            ledger: Ledger::default(),
+            rng: Rng::new(plan.seed),
+            kills: 0,
+            begin,
+            time_max: plan.time_max,
+            events: Vec::new(),
+        })
+    }
+
+    fn schedule(&mut self, plan: &Plan) -> Result<(), String> {
+        let mut moments = Rng::new(plan.seed ^ 0x6b69_6c6c);
+        self.server.start()?;
+        for _ in 0..plan.kills {
+            // Every third kill meets the server and its clients while they still recover from the last.
+            let pause =
+                if moments.chance(33) { moments.between(10, 500) } else { moments.between(900, 2_800) };
+            self.run_for(Duration::from_millis(pause))?;
+            self.kill()?;
+            self.server.start()?;
+        }
+        self.run_for(Duration::from_secs(2))
+    }
+
+    fn kill(&mut self) -> Result<(), String> {
+        self.server.kill()?;
+        self.kills += 1;
+        self.run_for(LAST_WORDS)?;
+        let at = now();
+        self.senders.iter_mut().for_each(|s| s.disconnect(at, &mut self.pool));
+        for recipient in &mut self.recipients {
+            recipient.disconnect(at, &mut self.pool, &mut self.ledger);
+        }
+        Ok(())
+    }
+
+    fn run_for(&mut self, time: Duration) -> Result<(), String> {
+        let begin = now();
+        while begin.elapsed() < time {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Result<(), String> {
+        if self.begin.elapsed() > self.time_max {
+            return Err(format!("the run took longer than {:?}", self.time_max));
+        }
+        self.pool.turn(TICK, &mut self.events).map_err(|e| e.to_string())?;
+        let at = now();
+        for (slot, event) in self.events.drain(..) {
+            let recipient = slot.checked_sub(self.senders.len());
+            if let Some(sender) = self.senders.get_mut(slot) {
+                sender.event(at, event, &mut self.pool, &mut self.ledger)?;
+            } else if let Some(recipient) = recipient.and_then(|i| self.recipients.get_mut(i)) {
+                recipient.event(at, event, &mut self.pool, &mut self.ledger)?;
+            }
+        }
+        for sender in &mut self.senders {
+            sender.tick(at, &mut self.pool, &mut self.ledger, &mut self.rng)?;
+        }
+        for recipient in &mut self.recipients {
+            recipient.tick(at, &mut self.pool, &mut self.ledger, &mut self.rng)?;
+        }
+        Ok(())
+    }
+
+    /// Stops the senders, lets everything arrive, then kills once more: nothing may come again.
+    fn finish(&mut self) -> Result<(), String> {
+        self.senders.iter_mut().for_each(|s| s.stopped = true);
+        self.until(|run| run.senders.iter().all(Sender::is_settled))?;
+        let at = now();
+        self.recipients.iter_mut().for_each(|r| r.settle(at, &mut self.pool));
+        self.until(|run| run.all_online() && run.ledger.missing() == 0)?;
+        self.run_for(QUIET)?;
+        self.kill()?;
+        self.recipients.iter_mut().for_each(Recipient::forget);
+        self.server.start()?;
+        self.until(Self::all_online)?;
+        self.run_for(QUIET)
+    }
+
+    fn all_online(&self) -> bool {
+        self.recipients.iter().all(|r| r.is_online(&self.pool))
+    }
+
+    /// Goes on until `done`, or until nothing moves any more.
+    fn until(&mut self, done: impl Fn(&Self) -> bool) -> Result<(), String> {
+        let state =
+            |run: &Self| (run.ledger.deliveries.len(), run.ledger.sent.values().filter(|s| s.acked).count());
+        let (mut last, mut moved) = (state(self), now());
+        while !done(self) && moved.elapsed() < STALL_MAX {
+            self.run_for(Duration::from_millis(50))?;
+            let current = state(self);
+            if current != last {
+                (last, moved) = (current, now());
+            }
+        }
+        Ok(())
+    }
+}
