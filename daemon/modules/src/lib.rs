@@ -1,1 +1,39 @@
-//! One file per XEP, the router, the registry.
+//! The router, the registry of sessions, and one file per specification: stanzas in, transactions and effects out.
+//!
+//! A stanza's way: [`shard::ShardState`] gets it from its connection, [`hub::Hub::stanza`] lets [`route`] and the modules look at
+//! it; they change nothing but say what shall change ([`effects::Effects`]); the writer makes that durable, and
+//! then [`apply`] lets the effects happen. No I/O, clock or randomness of its own: the seams are in [`note`] and [`hub::Outside`].
+#![forbid(unsafe_code)]
+
+pub mod accounts;
+mod apply;
+pub mod delivery;
+pub mod effects;
+pub mod feed;
+pub mod hub;
+pub mod list;
+mod login;
+pub mod module;
+pub mod note;
+pub mod registry;
+pub mod rfc6121_presence;
+pub mod rfc6121_roster;
+pub mod rfc6121_subscription;
+pub mod roster;
+pub mod route;
+pub mod row;
+mod sessions;
+pub mod shard;
+pub mod throttle;
+pub mod xep0012_last;
+pub mod xep0030_disco;
+pub mod xep0077_register;
+pub mod xep0092_version;
+pub mod xep0160_offline;
+pub mod xep0199_ping;
+pub mod xep0202_time;
+pub mod xep0359_stanza_ids;
+
+pub use hub::{Completion, Hub, HubSink, Outside, Settings};
+pub use note::{Address, Background, Note, Post};
+pub use shard::ShardState;

@@ -1,0 +1,273 @@
+//! Lets effects happen: finds the sessions they are for, under their account's lock, and posts to their shards.
+//! Runs on the writer's thread after a commit, in commit order, or on a shard's for stanzas with nothing to write.
+use crate::effects::{Delivery, Effect};
+use crate::hub::{Completion, Counters, Hub, Origin};
+use crate::note::Poster;
+use crate::registry::{Entry, Live};
+use crate::{feed, row};
+use godwit_session::{Event, Outgoing, SessionId, Stored};
+use godwit_store::{Cf, Owner, Seq, Tx, schema};
+use godwit_wire::{Jid, StreamError, Writer};
+use std::sync::Arc;
+
+impl Hub {
+    /// In order. `seqs`: positions of the transaction's appends.
+    pub(crate) fn apply(&self, origin: &Origin, effects: Vec<Effect>, seqs: &[Seq], post: &mut Poster) {
+        for effect in effects {
+            match effect {
+                Effect::Send(bytes) => to_origin(origin, bytes, post),
+                Effect::Message(delivery) => self.message(&delivery, seqs, post),
+                Effect::ToFull { to, bytes, otherwise } => {
+                    if !self.to_full(&to, bytes, post) && !otherwise.is_empty() {
+                        to_origin(origin, otherwise.into(), post);
+                    }
+                }
+                Effect::ToAvailable { bare, bytes } => {
+                    self.to_each(&bare, &bytes, post, |entry| entry.presence.is_some());
+                }
+                Effect::ToInterested { bare, bytes } => {
+                    self.to_each(&bare, &bytes, post, |entry| entry.interested)
+                }
+                Effect::Interested => {
+                    self.entry(origin, |entry| entry.interested = true);
+                }
+                Effect::Presence { bytes, priority } => self.presence(origin, bytes, priority, post),
+                Effect::Directed(to, true) => {
+                    self.entry(origin, |entry| {
+                        if !entry.directed.contains(&to) {
+                            entry.directed.push(to);
+                        }
+                    });
+                }
+                Effect::Directed(to, false) => {
+                    self.entry(origin, |entry| entry.directed.retain(|jid| *jid != to));
+                }
+                Effect::Probe { bare, to } => self.probe(origin, &bare, to.as_deref(), post),
+                Effect::Gone { bare, to } => self.gone(&bare, &to, post),
+                Effect::End { bare, except, error } => self.end_all(&bare, except, &error, post),
+            }
+        }
+    }
+
+    fn entry(&self, origin: &Origin, change: impl FnOnce(&mut Entry)) {
+        self.registry.with(&origin.address.bare, |live| live.session(origin.address.session).map(change));
+    }
+
+    /// RFC 6121 §8.5: who gets a message is decided here, when it is durable.
+    fn message(&self, delivery: &Delivery, seqs: &[Seq], post: &mut Poster) {
+        let seq = delivery.append.and_then(|at| seqs.get(at)).map(|seq| seq.0);
+        Counters::up(if seq.is_some() {
+            &self.counters.messages_stored
+        } else {
+            &self.counters.messages_unstored
+        });
+        self.registry.with(&delivery.bare, |live| {
+            let full = delivery
+                .resource
+                .as_deref()
+                .and_then(|resource| live.resource(resource))
+                .map(|entry| entry.id);
+            let fall_back = seq.is_some() || delivery.fall_back || delivery.resource.is_none();
+            let chosen = |entry: &Entry| match full {
+                Some(id) => entry.id == id,
+                None => fall_back && entry.reads(),
+            };
+            if let Some(seq) = seq {
+                live.delivery.committed(seq, live.sessions.iter().any(chosen));
+            }
+            let extra: Box<[u8]> = seq.map(|seq| feed::stanza_id(&live.bare, seq)).unwrap_or_default().into();
+            let bare = Arc::clone(&live.bare);
+            for entry in live.sessions.iter_mut().filter(|entry| chosen(entry)) {
+                let stored = seq.map(|seq| Stored {
+                    seq,
+                    prev: std::mem::replace(&mut entry.posted, seq),
+                    again: false,
+                });
+                let address = crate::note::Address { session: entry.id, bare: Arc::clone(&bare) };
+                let bytes = Arc::clone(&delivery.bytes);
+                Counters::up(&self.counters.delivered);
+                post.event(
+                    address,
+                    entry.place,
+                    Event::Deliver(Outgoing { bytes, extra: extra.clone(), stored }),
+                );
+            }
+        });
+    }
+
+    /// To the session with a full JID; false if it is not there.
+    pub(crate) fn to_full(&self, to: &Jid, bytes: Arc<[u8]>, post: &mut Poster) -> bool {
+        let Some(resource) = to.resource() else { return false };
+        self.registry
+            .with(to.bare_str(), |live| {
+                let (id, place) = live.resource(resource).map(|entry| (entry.id, entry.place))?;
+                post.event(live.address(id), place, plain(bytes));
+                Some(())
+            })
+            .flatten()
+            .is_some()
+    }
+
+    fn to_each(&self, bare: &str, bytes: &Arc<[u8]>, post: &mut Poster, chosen: impl Fn(&Entry) -> bool) {
+        self.registry.with(bare, |live| {
+            for entry in live.sessions.iter().filter(|entry| chosen(entry)) {
+                post.event(live.address(entry.id), entry.place, plain(Arc::clone(bytes)));
+            }
+        });
+    }
+
+    /// The origin's presence changes; with a priority of 0 or more it begins to get the account's messages.
+    fn presence(&self, origin: &Origin, bytes: Option<Arc<[u8]>>, priority: i8, post: &mut Poster) {
+        let head = self.outside.store.head().0;
+        self.registry.with(&origin.address.bare, |live| {
+            let (frontier, owed) = (live.delivery.frontier(), live.delivery.owed().to_vec());
+            let owner = live.owner;
+            let address = live.address(origin.address.session);
+            let Some(entry) = live.session(origin.address.session) else { return };
+            let reads = bytes.is_some() && priority >= 0;
+            (entry.presence, entry.priority) = (bytes, priority);
+            match (reads, entry.reads()) {
+                (true, false) => {
+                    entry.reads_from = Some(head);
+                    entry.posted = 0;
+                    let place = entry.place;
+                    for outgoing in self.read_again(owner, &address.bare, &owed) {
+                        post.event(address.clone(), place, Event::Deliver(outgoing));
+                    }
+                    post.event(address, place, Event::FeedFrom(frontier));
+                }
+                (false, true) => {
+                    entry.reads_from = None;
+                    post.event(address, entry.place, Event::FeedStop);
+                }
+                _ => {}
+            }
+        });
+    }
+
+    /// Messages that were sent to another resource and that it never acknowledged.
+    pub(crate) fn read_again(&self, owner: u64, bare: &str, owed: &[u64]) -> Vec<Outgoing> {
+        owed.iter()
+            .filter_map(|&seq| {
+                let key = schema::archive(Owner(owner), Seq(seq));
+                let value = self.outside.store.get(Cf::Archive, &key).ok()??;
+                let row = row::Row::decode(&value)?;
+                let mut extra = feed::stanza_id(bare, seq);
+                feed::delay(&mut extra, bare, seq);
+                let stored = Some(Stored { seq, prev: 0, again: true });
+                Some(Outgoing { bytes: row.stanza.into(), extra: extra.into(), stored })
+            })
+            .collect()
+    }
+
+    fn probe(&self, origin: &Origin, bare: &str, to: Option<&str>, post: &mut Poster) {
+        let found: Vec<Arc<[u8]>> = self
+            .registry
+            .with(bare, |live| live.sessions.iter().filter_map(|entry| entry.presence.clone()).collect())
+            .unwrap_or_default();
+        for bytes in found {
+            match to {
+                Some(to) => {
+                    self.to_each(to, &addressed(&bytes, to), post, |entry| entry.presence.is_some());
+                }
+                None => to_origin(origin, addressed(&bytes, origin.jid.as_str()), post),
+            }
+        }
+    }
+
+    fn gone(&self, bare: &str, to: &str, post: &mut Poster) {
+        let resources: Vec<Box<str>> = self
+            .registry
+            .with(bare, |live| {
+                let available = live.sessions.iter().filter(|entry| entry.presence.is_some());
+                available.map(|entry| entry.resource.clone()).collect()
+            })
+            .unwrap_or_default();
+        for resource in resources {
+            let bytes = unavailable(&format!("{bare}/{resource}"), to).into();
+            self.to_each(to, &bytes, post, |entry| entry.presence.is_some());
+        }
+    }
+
+    fn end_all(&self, bare: &str, except: Option<SessionId>, error: &StreamError, post: &mut Poster) {
+        self.registry.with(bare, |live: &mut Live| {
+            for entry in live.sessions.iter().filter(|entry| Some(entry.id) != except) {
+                post.event(live.address(entry.id), entry.place, Event::Close(error.clone()));
+            }
+        });
+    }
+
+    /// A client acknowledged stored messages.
+    pub(crate) fn acked(&self, bare: &Arc<str>, seqs: &[u64]) {
+        let save = self.registry.with(bare, |live| {
+            let mut changed = false;
+            for &seq in seqs {
+                changed |= live.delivery.acked(seq);
+            }
+            live.unsaved |= changed;
+            begin_save(live)
+        });
+        self.save(bare, save.flatten());
+    }
+
+    /// A delivery record is in the store, or is not.
+    pub(crate) fn saved(&self, bare: &Arc<str>, ok: bool) {
+        let save = self.registry.with(bare, |live| {
+            live.saving = false;
+            // A failed write is tried again with the next acknowledgement, if there is a session left to send one; forgetting
+            // it would lose nothing, only send messages twice.
+            live.unsaved |= !ok && !live.sessions.is_empty();
+            if ok { begin_save(live) } else { None }
+        });
+        self.save(bare, save.flatten());
+        self.registry.tidy(bare);
+    }
+
+    pub(crate) fn save(&self, bare: &Arc<str>, record: Option<(u64, Vec<u8>)>) {
+        let Some((owner, value)) = record else { return };
+        let mut tx = Tx { lazy: true, ..Tx::default() };
+        let key = schema::state(Owner(owner), schema::State::Delivery);
+        tx.ops.push(godwit_store::Op::Put { cf: Cf::State, key, value });
+        if self.submit(tx, Completion::Saved(Arc::clone(bare))).is_err() {
+            self.registry.with(bare, |live| (live.saving, live.unsaved) = (false, true));
+        }
+    }
+}
+
+/// At most one write of an account's record is under way; what changes meanwhile goes with the next.
+pub(crate) fn begin_save(live: &mut Live) -> Option<(u64, Vec<u8>)> {
+    if live.saving || !live.unsaved {
+        return None;
+    }
+    (live.saving, live.unsaved) = (true, false);
+    Some((live.owner, live.delivery.save()))
+}
+
+/// A presence rendered without `to`, with one.
+pub(crate) fn addressed(presence: &[u8], to: &str) -> Arc<[u8]> {
+    const NAME: &[u8] = b"<presence";
+    let mut out = Vec::with_capacity(presence.len() + to.len() + 8);
+    Writer::new(&mut out).start("presence").attr("to", to);
+    out.extend_from_slice(presence.strip_prefix(NAME).unwrap_or_default());
+    out.into()
+}
+
+/// `<presence type='unavailable'/>` between two addresses.
+pub(crate) fn unavailable(from: &str, to: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    Writer::new(&mut out)
+        .start("presence")
+        .attr("from", from)
+        .attr("to", to)
+        .attr("type", "unavailable")
+        .end();
+    out
+}
+
+fn plain(bytes: Arc<[u8]>) -> Event {
+    Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None })
+}
+
+fn to_origin(origin: &Origin, bytes: Arc<[u8]>, post: &mut Poster) {
+    post.event(origin.address.clone(), origin.place, plain(bytes));
+}

@@ -1,0 +1,186 @@
+//! What of an account's archive was handed over to its resources: a cursor with exceptions, not copies of messages.
+//!
+//! A stored message is *pending* until one resource has acknowledged it. All pending positions up to `frontier` are listed in
+//! `owed`; beyond it everything is pending except what is listed in `done`. While the account is online and level with its
+//! archive the frontier is the newest message and both lists are nearly empty; an account that is offline has just the frontier.
+use serde::{Deserialize, Serialize};
+
+/// Most positions listed in `owed` or in `done`. Beyond it new messages wait unlisted behind the frontier (`owed`), or the
+/// oldest acknowledgement is forgotten and that message may be sent to a later resource again (`done`).
+pub const LISTED_MAX: usize = 4_096;
+
+/// The record, as it is kept in memory and in the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Up to here every pending position is listed in `owed`.
+    frontier: u64,
+    /// Pending positions up to the frontier, ascending.
+    owed: Vec<u64>,
+    /// Acknowledged positions beyond the frontier, ascending.
+    done: Vec<u64>,
+    /// Newest position known to exist; never less than the frontier. Not stored.
+    #[serde(skip)]
+    head: u64,
+}
+
+impl Delivery {
+    /// From its stored form; `head` is the store's.
+    pub fn load(bytes: Option<&[u8]>, head: u64) -> Option<Delivery> {
+        let mut record: Delivery = match bytes {
+            Some(bytes) => postcard::from_bytes(bytes).ok()?,
+            None => Delivery::default(),
+        };
+        record.head = head.max(record.frontier);
+        Some(record)
+    }
+
+    /// Its stored form.
+    pub fn save(&self) -> Vec<u8> {
+        // postcard fails only on types it has no form for; this record has none of them.
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// All pending messages are after this position, or listed in [`Delivery::owed`].
+    pub fn frontier(&self) -> u64 {
+        self.frontier
+    }
+
+    /// Pending positions up to the frontier.
+    pub fn owed(&self) -> &[u64] {
+        &self.owed
+    }
+
+    /// No resource has acknowledged this position yet.
+    pub fn is_pending(&self, seq: u64) -> bool {
+        if seq <= self.frontier {
+            self.owed.binary_search(&seq).is_ok()
+        } else {
+            self.done.binary_search(&seq).is_err()
+        }
+    }
+
+    /// A message was committed. `taken`: a resource reads along. Then it is listed if nothing unlisted lies before it.
+    pub fn committed(&mut self, seq: u64, taken: bool) {
+        if seq <= self.frontier {
+            return; // a reader of the archive was faster than the news of the commit
+        }
+        if taken && self.frontier == self.head && self.owed.len() < LISTED_MAX {
+            self.owed.push(seq);
+            self.frontier = seq;
+        }
+        self.head = self.head.max(seq);
+    }
+
+    /// The archive was read from `after` up to `upto`; `rows` are the positions of all messages to the account there.
+    pub fn read(&mut self, after: u64, rows: impl IntoIterator<Item = u64>, upto: u64) {
+        if after > self.frontier || upto <= self.frontier {
+            return;
+        }
+        for seq in rows {
+            if seq > self.frontier && seq <= upto && self.done.binary_search(&seq).is_err() {
+                self.owed.push(seq);
+            }
+        }
+        self.frontier = upto;
+        self.head = self.head.max(upto);
+        self.done.retain(|&seq| seq > upto);
+    }
+
+    /// A resource acknowledged a message; false if that changes nothing.
+    pub fn acked(&mut self, seq: u64) -> bool {
+        if seq <= self.frontier {
+            return match self.owed.binary_search(&seq) {
+                Ok(at) => {
+                    self.owed.remove(at);
+                    true
+                }
+                Err(_) => false,
+            };
+        }
+        match self.done.binary_search(&seq) {
+            Ok(_) => false,
+            Err(at) => {
+                self.done.insert(at, seq);
+                if self.done.len() > LISTED_MAX {
+                    self.done.remove(0);
+                }
+                true
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Commit { taken: bool },
+        Read { from_last: bool, rows: usize },
+        Ack(usize),
+        Restart,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            any::<bool>().prop_map(|taken| Step::Commit { taken }),
+            (any::<bool>(), 0usize..5).prop_map(|(from_last, rows)| Step::Read { from_last, rows }),
+            (0usize..20).prop_map(Step::Ack),
+            Just(Step::Restart),
+        ]
+    }
+
+    proptest! {
+        /// Against a plain set of unacknowledged positions: what is pending is the same after any history.
+        #[test]
+        fn pending_is_what_nobody_acknowledged(steps in prop::collection::vec(step(), 1..80)) {
+            let mut real = Delivery::load(None, 0).unwrap();
+            let mut all: Vec<u64> = Vec::new();
+            let mut pending: BTreeSet<u64> = BTreeSet::new();
+            let mut next = 10;
+            for step in steps {
+                match step {
+                    Step::Commit { taken } => {
+                        real.committed(next, taken);
+                        all.push(next);
+                        pending.insert(next);
+                        next += 3;
+                    }
+                    Step::Read { from_last, rows } => {
+                        let after = if from_last { real.frontier() } else { 0 };
+                        let page: Vec<u64> = all.iter().copied().filter(|&s| s > after).take(rows).collect();
+                        let upto = page.last().copied().unwrap_or(after);
+                        real.read(after, page, upto);
+                    }
+                    Step::Ack(n) => if let Some(&seq) = all.get(n) {
+                        prop_assert_eq!(real.acked(seq), pending.remove(&seq));
+                    },
+                    Step::Restart => {
+                        let head = all.last().copied().unwrap_or(0);
+                        real = Delivery::load(Some(&real.save()), head).unwrap();
+                    }
+                }
+                for &seq in &all {
+                    prop_assert_eq!(real.is_pending(seq), pending.contains(&seq), "position {}", seq);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lists_are_bounded() {
+        let mut record = Delivery::load(None, 0).unwrap();
+        for seq in 1..=10_000 {
+            record.committed(seq, true);
+        }
+        assert_eq!(record.owed().len(), LISTED_MAX);
+        assert!(record.is_pending(10_000), "unlisted messages stay pending");
+        for seq in 5_000..=10_000 {
+            record.acked(seq);
+        }
+        assert!(record.done.len() <= LISTED_MAX);
+    }
+}

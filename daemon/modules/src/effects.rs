@@ -1,0 +1,152 @@
+//! What handling one stanza amounts to: one transaction, and effects that happen after it is durable.
+use godwit_session::SessionId;
+use godwit_store::{Cf, Expect, Guard, Key, Op, Owner, Tx};
+use godwit_wire::{Jid, StreamError};
+use std::sync::Arc;
+
+/// A message for a local account.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Bare JID of the account.
+    pub bare: Box<str>,
+    /// Resource it is addressed to, if any.
+    pub resource: Option<Box<str>>,
+    /// Rendered stanza.
+    pub bytes: Arc<[u8]>,
+    /// Which `Append` of the transaction stored it in the recipient's archive; `None`: it is not stored and goes only to
+    /// whoever is there.
+    pub append: Option<usize>,
+    /// An unstored message to a full JID that is not there may go to the other resources (RFC 6121 §8.5.3.2.1).
+    pub fall_back: bool,
+}
+
+/// What happens after the transaction is durable. In order.
+#[derive(Debug)]
+pub enum Effect {
+    /// To the session that sent the stanza.
+    Send(Arc<[u8]>),
+    /// A message to a local account.
+    Message(Box<Delivery>),
+    /// To the session with this full JID (iq, directed presence); `otherwise` goes to the origin if there is none.
+    ToFull {
+        /// Full JID, local.
+        to: Jid,
+        /// Rendered stanza.
+        bytes: Arc<[u8]>,
+        /// Error reply, rendered; empty for none.
+        otherwise: Vec<u8>,
+    },
+    /// To all available sessions of a local account.
+    ToAvailable {
+        /// Bare JID.
+        bare: Box<str>,
+        /// Rendered stanza.
+        bytes: Arc<[u8]>,
+    },
+    /// To all sessions of an account that asked for the roster.
+    ToInterested {
+        /// Bare JID.
+        bare: Box<str>,
+        /// Rendered stanza.
+        bytes: Arc<[u8]>,
+    },
+    /// The origin asked for its roster.
+    Interested,
+    /// The origin's presence: available with a priority, or unavailable.
+    Presence {
+        /// Rendered without `to`; `None` is unavailable.
+        bytes: Option<Arc<[u8]>>,
+        /// Priority.
+        priority: i8,
+    },
+    /// The origin sent directed presence (`true`: available).
+    Directed(Jid, bool),
+    /// Current presence of all available sessions of a local account (RFC 6121 §4.3.2).
+    Probe {
+        /// Whose.
+        bare: Box<str>,
+        /// To the available sessions of this account; `None`: to the origin.
+        to: Option<Box<str>>,
+    },
+    /// Unavailable presence in the name of all available sessions of a local account (its contact lost the subscription).
+    Gone {
+        /// Whose.
+        bare: Box<str>,
+        /// To the available sessions of this account.
+        to: Box<str>,
+    },
+    /// Ends sessions of a local account (removed, password changed): all but `except`.
+    End {
+        /// Bare JID.
+        bare: Box<str>,
+        /// This one stays.
+        except: Option<SessionId>,
+        /// What its client is told.
+        error: StreamError,
+    },
+}
+
+/// What a slow job has to work with: it runs on a background thread.
+pub struct Slow<'a> {
+    /// Committed state.
+    pub store: &'a dyn godwit_store::Read,
+    /// Now.
+    pub now: godwit_session::Millis,
+}
+
+/// Work that would stall a shard (password hashing, ranges of the archive). The session reads nothing further until it is
+/// done; its result then takes the place of the [`Effects`] that asked for it.
+pub type Job = Box<dyn FnOnce(&Slow<'_>) -> Result<Effects, godwit_wire::StanzaError> + Send>;
+
+/// Built up by the modules and the router while they handle one stanza.
+#[derive(Default)]
+pub struct Effects {
+    /// The transaction.
+    pub tx: Tx,
+    /// Effects after it.
+    pub after: Vec<Effect>,
+    /// Work to do on a background thread first.
+    pub slow: Option<Job>,
+    appends: usize,
+}
+
+impl Effects {
+    /// Writes a value.
+    pub fn put(&mut self, cf: Cf, key: Key, value: Vec<u8>) {
+        self.tx.ops.push(Op::Put { cf, key, value });
+    }
+
+    /// Removes a key.
+    pub fn delete(&mut self, cf: Cf, key: Key) {
+        self.tx.ops.push(Op::Delete { cf, key });
+    }
+
+    /// Removes a range of keys.
+    pub fn delete_range(&mut self, cf: Cf, (start, end): (Key, Key)) {
+        self.tx.ops.push(Op::DeleteRange { cf, start, end });
+    }
+
+    /// Appends to an archive; the result names this append for [`Delivery::append`].
+    pub fn append(&mut self, owner: u64, value: Vec<u8>) -> usize {
+        self.tx.ops.push(Op::Append { owner: Owner(owner), value });
+        self.appends += 1;
+        self.appends - 1
+    }
+
+    /// The transaction only holds if this key still has the value that was read. If it has not, the stanza is handled
+    /// again from the start. While it is under way the session reads nothing further.
+    pub fn guard(&mut self, cf: Cf, key: Key, read: Option<&[u8]>) {
+        let expect = read.map_or(Expect::Absent, |value| Expect::Value(value.to_vec()));
+        self.tx.guards.push(Guard { cf, key, expect });
+    }
+
+    /// An effect.
+    pub fn then(&mut self, effect: Effect) {
+        self.after.push(effect);
+    }
+
+    /// Rendered bytes to the origin.
+    pub fn send(&mut self, bytes: Vec<u8>) {
+        self.then(Effect::Send(bytes.into()));
+    }
+}

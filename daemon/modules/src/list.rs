@@ -1,0 +1,55 @@
+//! The list of modules. Its order is the order in which they see a stanza; a reason stands behind each line.
+use crate::module::Module;
+use std::collections::HashMap;
+
+/// All modules, and which of them takes which iq.
+pub struct Modules {
+    list: Vec<Box<dyn Module>>,
+    iq: HashMap<&'static str, usize>,
+}
+
+impl Modules {
+    /// Every module there is.
+    pub fn all() -> Modules {
+        Modules::of(vec![
+            Box::new(crate::rfc6121_subscription::Subscription), // before presence: its types are not presence
+            Box::new(crate::rfc6121_presence::Presence),         // takes every other presence
+            Box::new(crate::rfc6121_roster::Roster),             // from here on iqs only: any order
+            Box::new(crate::xep0012_last::Last::default()),
+            Box::new(crate::xep0030_disco::Disco),
+            Box::new(crate::xep0077_register::Register),
+            Box::new(crate::xep0092_version::Version),
+            Box::new(crate::xep0199_ping::Ping),
+            Box::new(crate::xep0202_time::Time),
+            Box::new(crate::xep0359_stanza_ids::StanzaIds),
+            Box::new(crate::xep0160_offline::Offline), // has an opinion on every message: after those with a narrower one
+        ])
+    }
+
+    /// Just these (tests).
+    pub fn of(list: Vec<Box<dyn Module>>) -> Modules {
+        let mut iq = HashMap::new();
+        for (at, module) in list.iter().enumerate() {
+            for namespace in module.info().iq {
+                let before = iq.insert(*namespace, at);
+                assert!(before.is_none(), "two modules want iqs in {namespace}");
+            }
+        }
+        Modules { list, iq }
+    }
+
+    /// In order.
+    pub fn each(&self) -> impl Iterator<Item = &dyn Module> {
+        self.list.iter().map(AsRef::as_ref)
+    }
+
+    /// The one that takes iqs in a namespace.
+    pub fn for_iq(&self, namespace: &str) -> Option<&dyn Module> {
+        self.iq.get(namespace).and_then(|&at| self.list.get(at)).map(AsRef::as_ref)
+    }
+
+    /// Raw XML of all stream features after authentication.
+    pub fn stream_features(&self) -> String {
+        self.each().map(|module| module.info().stream_features).collect()
+    }
+}

@@ -1,0 +1,84 @@
+//! What threads send to shards, and the three seams to the outside: shards' mailboxes, background threads, and the clock-free rest.
+use godwit_session::{ConnId, Event, Place, SessionId};
+
+/// A message to one shard.
+#[derive(Debug)]
+pub enum Note {
+    /// Something for a connection, or for the session that it carried when the note was written.
+    Event {
+        /// The session; `None` for a connection that has none yet.
+        session: Option<Address>,
+        /// Connection it was at (generation 0: detached).
+        at: ConnId,
+        /// What.
+        event: Event,
+    },
+    /// Another connection wants to resume a session that lives here.
+    TakeOver {
+        /// The session.
+        session: Address,
+        /// Connection it was at.
+        at: ConnId,
+        /// Who wants it.
+        to: Place,
+        /// Secret shown.
+        secret: [u8; 16],
+    },
+}
+
+/// A session and its account: enough to find it in the registry wherever it has gone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// Session.
+    pub session: SessionId,
+    /// Bare JID of its account.
+    pub bare: std::sync::Arc<str>,
+}
+
+/// Shards' mailboxes.
+pub trait Post: Send + Sync {
+    /// Number of shards.
+    fn shards(&self) -> u16;
+    /// Delivers notes in order; drains the vector. Wakes the shard at most once.
+    fn post(&self, shard: u16, notes: &mut Vec<Note>);
+}
+
+/// Threads for work that would stall a shard: ranges of the archive, password hashing.
+pub trait Background: Send + Sync {
+    /// Queues a job; jobs of all callers share a few threads. `false`: the queue is full (bounded), the job was dropped.
+    fn run(&self, job: Box<dyn FnOnce() + Send>) -> bool;
+}
+
+/// Collects notes per shard and sends each shard's in one go.
+#[derive(Debug)]
+pub struct Poster {
+    shards: Vec<Vec<Note>>,
+}
+
+impl Poster {
+    /// For so many shards.
+    pub fn new(shards: u16) -> Poster {
+        Poster { shards: (0..shards).map(|_| Vec::new()).collect() }
+    }
+
+    /// Adds a note.
+    pub fn push(&mut self, shard: u16, note: Note) {
+        if let Some(notes) = self.shards.get_mut(usize::from(shard)) {
+            notes.push(note);
+        }
+    }
+
+    /// Adds an event for a session.
+    pub fn event(&mut self, session: Address, place: Place, event: Event) {
+        self.push(place.shard, Note::Event { session: Some(session), at: place.conn, event });
+    }
+
+    /// Sends all.
+    pub fn flush(&mut self, post: &dyn Post) {
+        for (shard, notes) in (0u16..).zip(&mut self.shards) {
+            if !notes.is_empty() {
+                post.post(shard, notes);
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Which sessions are online: accounts by bare JID, each with its sessions, their presence, and what they were sent.
+//!
+//! The one structure that all threads share. Locked in stripes by account; no lock is held while another is taken, nor across
+//! a write to the store. What is decided under an account's lock (who gets a message) is final and in commit order.
+use crate::delivery::Delivery;
+use crate::note::Address;
+use godwit_session::{Millis, Place, SessionId};
+use godwit_wire::Jid;
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const STRIPES: usize = 64;
+
+/// A session, as the router sees it.
+#[derive(Debug)]
+pub struct Entry {
+    /// Number.
+    pub id: SessionId,
+    /// Resource.
+    pub resource: Box<str>,
+    /// Where it is now.
+    pub place: Place,
+    /// Peer address, for status and logs.
+    pub peer: Option<IpAddr>,
+    /// When it was bound.
+    pub since_ms: Millis,
+    /// Last presence, rendered with `from` and without `to`; `None` while unavailable.
+    pub presence: Option<Arc<[u8]>>,
+    /// Priority of that presence.
+    pub priority: i8,
+    /// Asked for its roster, so it gets roster pushes (RFC 6121 §2.1.6).
+    pub interested: bool,
+    /// Messages to the bare JID up to here are only for it if they are pending; later ones are for it in any case.
+    /// `None` while it gets none (unavailable or negative priority).
+    pub reads_from: Option<u64>,
+    /// Position of the last stored message posted to it.
+    pub posted: u64,
+    /// To whom it sent directed presence (RFC 6121 §4.6), for the unavailable at the end. Bounded by `directed_max`.
+    pub directed: Vec<Jid>,
+    /// Secret of its resumption id, if it may be resumed.
+    pub secret: Option<[u8; 16]>,
+}
+
+impl Entry {
+    /// Gets messages to the bare JID.
+    pub fn reads(&self) -> bool {
+        self.reads_from.is_some()
+    }
+}
+
+/// An account with at least one session (or whose delivery record is being written).
+#[derive(Debug)]
+pub struct Live {
+    /// Account number.
+    pub owner: u64,
+    /// Bare JID.
+    pub bare: Arc<str>,
+    /// Sessions, oldest first.
+    pub sessions: Vec<Entry>,
+    /// What was handed over.
+    pub delivery: Delivery,
+    /// The delivery record is on its way to the store.
+    pub saving: bool,
+    /// It changed since that was queued.
+    pub unsaved: bool,
+}
+
+impl Live {
+    /// A session by number.
+    pub fn session(&mut self, id: SessionId) -> Option<&mut Entry> {
+        self.sessions.iter_mut().find(|entry| entry.id == id)
+    }
+
+    /// A session by resource.
+    pub fn resource(&mut self, resource: &str) -> Option<&mut Entry> {
+        self.sessions.iter_mut().find(|entry| &*entry.resource == resource)
+    }
+
+    /// Some session gets messages to the bare JID.
+    pub fn is_read(&self) -> bool {
+        self.sessions.iter().any(Entry::reads)
+    }
+
+    /// A session's address.
+    pub fn address(&self, session: SessionId) -> Address {
+        Address { session, bare: Arc::clone(&self.bare) }
+    }
+}
+
+type Stripe = Mutex<HashMap<Arc<str>, Box<Live>>>;
+
+/// The registry.
+#[derive(Debug)]
+pub struct Registry {
+    stripes: Box<[Stripe]>,
+    hasher: RandomState,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry { stripes: (0..STRIPES).map(|_| Stripe::default()).collect(), hasher: RandomState::new() }
+    }
+}
+
+impl Registry {
+    fn stripe(&self, bare: &str) -> MutexGuard<'_, HashMap<Arc<str>, Box<Live>>> {
+        let at = usize::try_from(self.hasher.hash_one(bare) % STRIPES as u64).unwrap_or(0);
+        // A module's panic is caught and answered; what it held is consistent between two statements, so go on.
+        self.stripes[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works on an account under its lock; `None` if it is not online.
+    pub fn with<T>(&self, bare: &str, work: impl FnOnce(&mut Live) -> T) -> Option<T> {
+        self.stripe(bare).get_mut(bare).map(|live| work(live))
+    }
+
+    /// Works on an account under its lock; makes it with `make` if it is not online.
+    pub fn with_or<T, E>(
+        &self,
+        bare: &str,
+        make: impl FnOnce() -> Result<Live, E>,
+        work: impl FnOnce(&mut Live) -> T,
+    ) -> Result<T, E> {
+        let mut stripe = self.stripe(bare);
+        if let Some(live) = stripe.get_mut(bare) {
+            return Ok(work(live));
+        }
+        let live = make()?;
+        let key = Arc::clone(&live.bare);
+        Ok(work(stripe.entry(key).or_insert(Box::new(live))))
+    }
+
+    /// Forgets an account without sessions whose delivery record is safe in the store.
+    pub fn tidy(&self, bare: &str) {
+        let mut stripe = self.stripe(bare);
+        if stripe.get(bare).is_some_and(|live| live.sessions.is_empty() && !live.saving && !live.unsaved) {
+            stripe.remove(bare);
+            // Room for one and a half times the accounts is enough: after a storm the memory goes back.
+            if stripe.capacity() > 64 && stripe.len() < stripe.capacity() / 4 {
+                let room = stripe.len() * 3 / 2;
+                stripe.shrink_to(room);
+            }
+        }
+    }
+
+    /// Visits every account, stripe by stripe; sees each account whole but not all at one moment.
+    pub fn each(&self, visit: &mut dyn FnMut(&Live)) {
+        for stripe in &self.stripes {
+            let stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
+            stripe.values().for_each(|live| visit(live));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The router: where a stanza of a local session goes (RFC 6120 §10, RFC 6121 §8).
+use crate::effects::{Delivery, Effect, Effects};
+use crate::module::{Cx, Flow, Iq, Target};
+use crate::row::Row;
+use godwit_wire::{Condition, IqType, Jid, Kind, MessageType, Node, PresenceType, Stanza, StanzaError, ns};
+use std::sync::Arc;
+
+/// Handles one stanza: modules first, then the rules of its kind.
+pub fn route(cx: &Cx<'_>, stanza: &Stanza) -> Result<Effects, StanzaError> {
+    let mut fx = Effects::default();
+    if stanza.kind != Kind::Iq {
+        for module in cx.modules.each() {
+            if module.sent(cx, stanza, &mut fx)? == Flow::Handled {
+                return Ok(fx);
+            }
+        }
+    }
+    match stanza.kind {
+        Kind::Message => message(cx, stanza, &mut fx)?,
+        Kind::Iq => iq(cx, stanza, &mut fx)?,
+        // What no module took is of no known type: ignored (RFC 6121 §4.7.1 leaves it to us).
+        Kind::Presence => {}
+    }
+    Ok(fx)
+}
+
+/// RFC 6120 §8.3.1: no error answers an error; a result is not answered either.
+pub fn may_be_answered(stanza: &Stanza) -> bool {
+    match stanza.kind {
+        Kind::Iq => matches!(stanza.iq_type(), IqType::Get | IqType::Set),
+        Kind::Message => stanza.message_type() != MessageType::Error,
+        Kind::Presence => !matches!(stanza.presence_type(), Some(PresenceType::Error)),
+    }
+}
+
+/// Elements that only the server may say: a `stanza-id` in the name of a local account or domain (XEP-0359 §5), and a delay
+/// that claims to come from this server (XEP-0203 §4).
+fn is_forged(cx: &Cx<'_>, child: Node<'_>) -> bool {
+    let local = |jid: Option<&str>| {
+        jid.and_then(|text| Jid::parse(text).ok()).is_some_and(|jid| cx.is_local(jid.domain()))
+    };
+    (child.is("stanza-id", ns::STANZA_IDS) && local(child.attr("by")))
+        || (child.is("delay", ns::DELAY) && local(child.attr("from")))
+}
+
+/// The stanza as others get it.
+pub fn rendered(cx: &Cx<'_>, stanza: &Stanza, to: Option<&Jid>) -> Arc<[u8]> {
+    let mut out = Vec::with_capacity(stanza.root().raw().len() + 128);
+    stanza.render(&mut out, Some(&cx.origin.jid), to, &|child| is_forged(cx, child));
+    out.into()
+}
+
+fn message(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), StanzaError> {
+    // RFC 6120 §10.3.1: without `to` it is for the sender's own account.
+    let own = cx.origin.jid.bare();
+    let to = stanza.to.as_ref().unwrap_or(&own);
+    if !cx.is_local(to.domain()) {
+        return Err(StanzaError::new(Condition::RemoteServerNotFound));
+    }
+    let type_ = stanza.message_type();
+    if to.local().is_none() {
+        return refuse_unless_error(type_);
+    }
+    let bare = to.bare_str();
+    let Some(owner) = cx.account(bare)? else { return refuse_unless_error(type_) };
+    // RFC 6121 §8.5.2.1.1 and §8.5.3.2.1: groupchat is never for an account, errors to a bare JID end here.
+    if to.is_bare() {
+        match type_ {
+            MessageType::Groupchat => return Err(StanzaError::new(Condition::ServiceUnavailable)),
+            MessageType::Error => return Ok(()),
+            _ => {}
+        }
+    }
+    let store = cx.modules.each().find_map(|module| module.store(cx, stanza)).unwrap_or(false);
+    let bytes = rendered(cx, stanza, Some(to));
+    let resource = to.resource();
+    let append = store.then(|| {
+        if bare != cx.origin.jid.bare_str() {
+            let sent =
+                Row { incoming: false, with: bare, resource: resource.unwrap_or_default(), stanza: &bytes };
+            fx.append(cx.origin.owner, sent.encode());
+        }
+        let with = cx.origin.jid.bare_str();
+        let row = Row { incoming: true, with, resource: resource.unwrap_or_default(), stanza: &bytes };
+        fx.append(owner, row.encode())
+    });
+    fx.then(Effect::Message(Box::new(Delivery {
+        bare: bare.into(),
+        resource: resource.map(Into::into),
+        bytes,
+        append,
+        fall_back: type_ == MessageType::Chat,
+    })));
+    Ok(())
+}
+
+/// RFC 6121 §8.5.1: no such account. An error message is dropped, not answered.
+fn refuse_unless_error(type_: MessageType) -> Result<(), StanzaError> {
+    if type_ == MessageType::Error { Ok(()) } else { Err(StanzaError::new(Condition::ServiceUnavailable)) }
+}
+
+fn iq(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), StanzaError> {
+    let asks = matches!(stanza.iq_type(), IqType::Get | IqType::Set);
+    let unavailable = || StanzaError::new(Condition::ServiceUnavailable);
+    let own = cx.origin.jid.bare();
+    let to = stanza.to.as_ref().unwrap_or(&own);
+    if !cx.is_local(to.domain()) {
+        return if asks { Err(StanzaError::new(Condition::RemoteServerNotFound)) } else { Ok(()) };
+    }
+    if to.local().is_some() && to.resource().is_some() {
+        let otherwise = if asks { error_reply(stanza, &unavailable()) } else { Vec::new() };
+        fx.then(Effect::ToFull { to: to.clone(), bytes: rendered(cx, stanza, Some(to)), otherwise });
+        return Ok(());
+    }
+    if !asks {
+        return Ok(()); // an answer to something that the server asked, or never asked
+    }
+    let target = if to.local().is_none() {
+        Target::Server
+    } else if *to == own {
+        Target::Own
+    } else {
+        let bare = to.bare_str();
+        Target::Account { bare: bare.into(), owner: cx.account(bare)?.ok_or_else(unavailable)? }
+    };
+    let payload = stanza.payload().ok_or_else(|| StanzaError::new(Condition::BadRequest))?;
+    let module = cx.modules.for_iq(payload.ns()).ok_or_else(unavailable)?;
+    let set = stanza.iq_type() == IqType::Set;
+    module.iq(cx, &Iq { stanza, payload, set, target }, fx)
+}
+
+/// An error reply, rendered.
+pub fn error_reply(stanza: &Stanza, error: &StanzaError) -> Vec<u8> {
+    let mut out = Vec::new();
+    stanza.error_reply(&mut out, error);
+    out
+}

@@ -1,0 +1,76 @@
+//! One archived message: a small header before the rendered stanza.
+//!
+//! Layout, version 1: version (1) | flags (1) | length of `with` (2, big-endian) | length of `resource` (2) | `with` |
+//! `resource` | stanza. The time is the key's; the stanza is complete XML without stanza id and delay, which depend on the reader.
+
+const VERSION: u8 = 1;
+const INCOMING: u8 = 1;
+const HEADER: usize = 6;
+
+/// A row, borrowed from its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row<'a> {
+    /// Sent to the account (otherwise by it). Only these are delivered.
+    pub incoming: bool,
+    /// Bare JID of the other side.
+    pub with: &'a str,
+    /// Resource it was addressed to; empty for the bare JID.
+    pub resource: &'a str,
+    /// The rendered stanza.
+    pub stanza: &'a [u8],
+}
+
+impl<'a> Row<'a> {
+    /// Its bytes. A JID's parts are at most 1,023 bytes, so that the lengths fit.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER + self.with.len() + self.resource.len() + self.stanza.len());
+        out.push(VERSION);
+        out.push(if self.incoming { INCOMING } else { 0 });
+        for text in [self.with, self.resource] {
+            out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(0).to_be_bytes());
+        }
+        out.extend_from_slice(self.with.as_bytes());
+        out.extend_from_slice(self.resource.as_bytes());
+        out.extend_from_slice(self.stanza);
+        out
+    }
+
+    /// From its bytes; `None` if they are none (a damaged store, or a newer version).
+    pub fn decode(bytes: &'a [u8]) -> Option<Row<'a>> {
+        let (header, rest) = bytes.split_at_checked(HEADER)?;
+        let &[version, flags, w0, w1, r0, r1] = header else { return None };
+        if version != VERSION {
+            return None;
+        }
+        let (with, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([w0, w1])))?;
+        let (resource, stanza) = rest.split_at_checked(usize::from(u16::from_be_bytes([r0, r1])))?;
+        Some(Row {
+            incoming: flags & INCOMING != 0,
+            with: std::str::from_utf8(with).ok()?,
+            resource: std::str::from_utf8(resource).ok()?,
+            stanza,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip_and_every_truncation() {
+        let row = Row { incoming: true, with: "a@b", resource: "phone", stanza: b"<message></message>" };
+        let bytes = row.encode();
+        assert_eq!(Row::decode(&bytes), Some(row));
+        for n in 0..HEADER + 8 {
+            assert_eq!(Row::decode(&bytes[..n]), None, "{n} bytes");
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let mut bytes = Row { incoming: false, with: "", resource: "", stanza: b"" }.encode();
+        bytes[0] = 2;
+        assert_eq!(Row::decode(&bytes), None);
+    }
+}
