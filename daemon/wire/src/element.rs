@@ -255,3 +255,113 @@ pub(crate) fn declared_prefix(name: &str) -> Option<&str> {
         rest => rest.strip_prefix(':'),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StreamCondition;
+
+    fn parse(raw: &str) -> Element {
+        Element::parse(raw.as_bytes(), &Scope::client()).expect(raw)
+    }
+
+    fn refused(raw: &[u8]) -> StreamCondition {
+        Element::parse(raw, &Scope::client()).expect_err("malformed").error.condition
+    }
+
+    #[test]
+    fn the_view_shows_names_namespaces_attributes_text_and_bytes() {
+        let raw = "<message id=\"1\" xml:lang='de' p:id='2' xmlns:p='urn:p' note='&lt;\n&#10;'>a<b xmlns=''> x<c/>y\r\n</b>&amp;\
+                   <![CDATA[<]]><p:d/ ></message>"
+            .replace("/ >", " />");
+        let element = parse(&raw);
+        let root = element.root();
+        assert!(root.is("message", ns::CLIENT) && !root.is("message", "") && !root.is("b", ns::CLIENT));
+        assert_eq!((root.attr("id"), root.attr("p:id")), (Some("1"), Some("2")));
+        assert_eq!((root.attr("xml:lang"), root.attr("note")), (Some("de"), Some("< \n")));
+        assert_eq!((root.attr("xmlns:p"), root.attr("missing")), (None, None));
+        assert_eq!(
+            root.attrs().map(|(name, _)| name).collect::<Vec<_>>(),
+            ["id", "xml:lang", "p:id", "note"]
+        );
+        assert_eq!(root.declarations().collect::<Vec<_>>(), [("p", "urn:p")]);
+        assert_eq!(root.text(), "a&<");
+        assert_eq!(root.children().map(Node::name).collect::<Vec<_>>(), ["b", "d"]);
+        let b = root.child("b", "").expect("b in no namespace");
+        assert_eq!(b.text(), " xy\n");
+        assert_eq!(b.raw(), b"<b xmlns=''> x<c/>y\r\n</b>");
+        assert_eq!(b.inner(), b" x<c/>y\r\n");
+        let c = b.children().next().expect("c");
+        assert_eq!((c.ns(), c.inner(), c.raw()), ("", b"".as_slice(), b"<c/>".as_slice()));
+        assert!(matches!(c.text(), Cow::Borrowed("")));
+        let d = root.child("d", "urn:p").expect("d");
+        assert_eq!((d.qualified_name(), d.name(), d.raw()), ("p:d", "d", b"<p:d />".as_slice()));
+        assert_eq!(element.raw(), raw.as_bytes());
+        assert_eq!(element.scope(), &Scope::client());
+    }
+
+    #[test]
+    fn text_is_borrowed_where_it_stands_literally() {
+        assert!(matches!(parse("<a>plain</a>").root().text(), Cow::Borrowed("plain")));
+        assert_eq!(parse("<a>x<b>no</b>y<b/>z</a>").root().text(), "xyz");
+        assert_eq!(parse("<a>x&#x1F600;</a>").root().text(), "x😀");
+    }
+
+    #[test]
+    fn long_text_and_values_are_not_cut_by_the_parser() {
+        let long = "x".repeat(200_000);
+        let element = parse(&format!("<a b='{long}'>{long}&amp;</a>"));
+        assert_eq!(element.root().attr("b"), Some(long.as_str()));
+        assert_eq!(element.root().text().len(), long.len() + 1);
+    }
+
+    #[test]
+    fn dropping_children_keeps_the_rest_byte_for_byte() {
+        let element = parse("<a>1<b>2</b>&#51;<c x='y' /><b/>4</a>");
+        let mut out = Vec::new();
+        element.root().inner_without(&mut out, &|child| child.name() == "b");
+        assert_eq!(out, b"1&#51;<c x='y' />4");
+    }
+
+    #[test]
+    fn what_is_refused_and_how() {
+        use StreamCondition::*;
+        let cases: [(&[u8], StreamCondition); 24] = [
+            (b"", NotWellFormed),
+            (b"<a>", NotWellFormed),
+            (b"<a/><b/>", NotWellFormed),
+            (b"<a/> ", NotWellFormed),
+            (b" <a/>", NotWellFormed),
+            (b"<a></b>", NotWellFormed),
+            (b"<a b='1' b='2'/>", NotWellFormed),
+            (b"<a xmlns:p='u' xmlns:q='u' p:b='1' q:b='2'/>", NotWellFormed),
+            (b"<a xmlns='u' xmlns='u'/>", NotWellFormed),
+            (b"<a xmlns:p=''/>", NotWellFormed),
+            (b"<a xmlns:xml='u'/>", NotWellFormed),
+            (b"<a:b:c/>", NotWellFormed),
+            (b"<a>]]></a>", NotWellFormed),
+            (b"<a>&#0;</a>", NotWellFormed),
+            ("<a>\u{ffff}</a>".as_bytes(), NotWellFormed),
+            (b"<a>\0</a>", NotWellFormed),
+            (b"<p:a/>", BadNamespacePrefix),
+            (b"<a p:b=''/>", BadNamespacePrefix),
+            (b"<a>&nbsp;</a>", RestrictedXml),
+            (b"<a><!-- --></a>", RestrictedXml),
+            (b"<?xml version='1.0'?><a/>", RestrictedXml),
+            (b"<a>\xff</a>", UnsupportedEncoding),
+            (b"<a>\xed\xa0\x80</a>", UnsupportedEncoding),
+            (b"<a>\xc0\x80</a>", UnsupportedEncoding),
+        ];
+        for (raw, condition) in cases {
+            assert_eq!(refused(raw), condition, "{}", String::from_utf8_lossy(raw));
+        }
+    }
+
+    #[test]
+    fn it_can_go_to_another_thread() {
+        fn send_and_sync<T: Send + Sync>() {}
+        send_and_sync::<Element>();
+        send_and_sync::<crate::Stanza>();
+        assert!(size_of::<Scope>() <= 16);
+    }
+}

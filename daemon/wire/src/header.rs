@@ -72,3 +72,106 @@ impl Header {
 fn fault(condition: StreamCondition, text: &'static str) -> ParseError {
     ParseError { error: StreamError::new(condition).with_text(text) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Element;
+
+    const CLIENT: &str = "xmlns='jabber:client'";
+    const STREAM: &str = "xmlns:stream='http://etherx.jabber.org/streams'";
+
+    fn refused(raw: &str) -> StreamCondition {
+        Header::parse(raw.as_bytes()).expect_err(raw).error.condition
+    }
+
+    #[test]
+    fn the_ordinary_header() {
+        let raw = format!(
+            "<stream:stream to='example.org' from=\"a@example.org\" version='1.0' xml:lang='de' id='&lt;' {CLIENT} {STREAM}>"
+        );
+        let header = Header::parse(raw.as_bytes()).expect("a header");
+        let expected = Header {
+            to: Some("example.org".into()),
+            from: Some("a@example.org".into()),
+            id: Some("<".into()),
+            version: Some("1.0".into()),
+            lang: Some("de".into()),
+            scope: Scope::client(),
+        };
+        assert_eq!(header, expected);
+        assert!(!header.scope.has_extra_prefixes());
+    }
+
+    #[test]
+    fn extra_prefixes_are_in_force_for_stanzas() {
+        let raw = format!("<stream:stream {CLIENT} {STREAM} xmlns:x='urn:x' xmlns:c='jabber:client'>");
+        let scope = Header::parse(raw.as_bytes()).expect("a header").scope;
+        assert!(scope.has_extra_prefixes());
+        let element =
+            Element::parse(b"<c:message x:a='1'><x:b/><stream:c/></c:message>", &scope).expect("declared");
+        assert!(element.root().is("message", ns::CLIENT));
+        assert!(element.root().child("b", "urn:x").is_some());
+        assert!(element.root().child("c", ns::STREAMS).is_some());
+        assert!(Element::parse(b"<x:b/>", &Scope::client()).is_err());
+        let server = format!("<stream:stream xmlns='jabber:server' {STREAM}>");
+        assert_eq!(Header::parse(server.as_bytes()).expect("a header").scope, Scope::server());
+    }
+
+    #[test]
+    fn wrong_headers() {
+        use StreamCondition::*;
+        let stream = |inside: &str| format!("<stream:stream {inside}>");
+        let cases = [
+            (stream(STREAM), InvalidNamespace),
+            (stream(&format!("xmlns='urn:x' {STREAM}")), InvalidNamespace),
+            (stream(&format!("xmlns='' {STREAM}")), InvalidNamespace),
+            (stream(&format!("{CLIENT} xmlns:stream='urn:x'")), InvalidNamespace),
+            (stream(CLIENT), BadNamespacePrefix),
+            (format!("<stream {CLIENT}>"), InvalidNamespace),
+            ("<stream xmlns='http://etherx.jabber.org/streams'>".to_owned(), BadNamespacePrefix),
+            (format!("<s:stream {CLIENT} xmlns:s='http://etherx.jabber.org/streams'>"), BadNamespacePrefix),
+            (format!("<stream:features {CLIENT} {STREAM}>"), BadFormat),
+            (format!("<stream:stream {CLIENT} {STREAM}/>"), BadFormat),
+            (stream(&format!("{CLIENT} {STREAM} y:z=''")), BadNamespacePrefix),
+            (stream(&format!("{CLIENT} {CLIENT} {STREAM}")), NotWellFormed),
+            (stream(&format!("to='' to='' {CLIENT} {STREAM}")), NotWellFormed),
+            (format!("<stream:stream {CLIENT} {STREAM}><a>x</a>"), NotWellFormed),
+            (format!(" <stream:stream {CLIENT} {STREAM}>"), NotWellFormed),
+            (format!("<stream:stream {CLIENT} {STREAM}"), NotWellFormed),
+            ("<?xml version='1.0'?>".to_owned(), RestrictedXml),
+            (String::new(), NotWellFormed),
+        ];
+        for (raw, condition) in cases {
+            assert_eq!(refused(&raw), condition, "{raw}");
+        }
+        assert_eq!(
+            Header::parse(b"<stream:stream a='\xff'>").expect_err("not UTF-8").error.condition,
+            UnsupportedEncoding
+        );
+    }
+
+    #[test]
+    fn declarations() {
+        use StreamCondition::*;
+        for good in [
+            "<?xml version='1.0'?>",
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>",
+            "<?xml version='1.0' encoding = 'utf-8' standalone='yes' ?>",
+        ] {
+            assert_eq!(Header::check_declaration(good.as_bytes()), Ok(()), "{good}");
+        }
+        for (bad, condition) in [
+            ("<?xml version='1.0' encoding='ISO-8859-1'?>", UnsupportedEncoding),
+            ("<?xml version='1.0' encoding='utf-16'?>", UnsupportedEncoding),
+            ("<?xml version='1.0' encoding=?>", UnsupportedEncoding),
+            ("<?xml encoding='utf-8'?>", NotWellFormed),
+            ("<?xml version='1.0'?> ", NotWellFormed),
+            ("<?xml version='1.0'", NotWellFormed),
+            ("", NotWellFormed),
+        ] {
+            let error = Header::check_declaration(bad.as_bytes()).expect_err(bad).error;
+            assert_eq!(error.condition, condition, "{bad}");
+        }
+    }
+}

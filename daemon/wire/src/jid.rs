@@ -291,3 +291,107 @@ impl fmt::Display for JidError {
 }
 
 impl std::error::Error for JidError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(text: &str) -> String {
+        Jid::parse(text).map(|jid| jid.to_string()).unwrap_or_else(|e| format!("{e:?}"))
+    }
+
+    #[test]
+    fn parts() {
+        let jid = Jid::parse("juliet@example.com/foo@bar/baz").expect("RFC 7622 §3.5, example 6");
+        assert_eq!(
+            (jid.local(), jid.domain(), jid.resource()),
+            (Some("juliet"), "example.com", Some("foo@bar/baz"))
+        );
+        assert_eq!((jid.bare_str(), jid.is_bare(), jid.is_domain()), ("juliet@example.com", false, false));
+        assert_eq!(jid.bare(), Jid::parse("juliet@example.com").expect("bare"));
+        assert!(jid.bare().is_bare() && !jid.bare().is_domain());
+        let domain = Jid::parse("example.com").expect("a domain");
+        assert_eq!((domain.local(), domain.resource(), domain.bare_str()), (None, None, "example.com"));
+        assert!(domain.is_bare() && domain.is_domain());
+        let server = domain.with_resource("x").expect("a resource");
+        assert_eq!(
+            (server.as_str(), server.bare_str(), server.is_domain()),
+            ("example.com/x", "example.com", false)
+        );
+        assert_eq!(domain.with_resource(""), Err(JidError::Resource));
+        let map = std::collections::HashSet::from([jid]);
+        assert!(map.contains("juliet@example.com/foo@bar/baz"));
+    }
+
+    #[test]
+    fn what_the_rfc_allows() {
+        for (text, expected) in [
+            ("juliet@example.com", "juliet@example.com"),
+            ("juliet@example.com/foo bar", "juliet@example.com/foo bar"),
+            ("foo\\20bar@example.com", "foo\\20bar@example.com"),
+            ("fussball@example.com", "fussball@example.com"),
+            ("fußball@example.com", "fußball@example.com"),
+            ("π@example.com", "π@example.com"),
+            ("Σ@example.com/foo", "σ@example.com/foo"),
+            ("king@example.com/♚", "king@example.com/♚"),
+            ("Juliet@EXAMPLE.com/Balcony", "juliet@example.com/Balcony"),
+            ("JULIÉT@Exämple.COM", "juliét@exämple.com"),
+            ("a@xn--exmple-cua.com", "a@exämple.com"),
+            ("ａ@example.com", "a@example.com"),
+            ("a@example.com.", "a@example.com"),
+            ("a@example。com。", "a@example.com"),
+            ("a@localhost/r", "a@localhost/r"),
+            ("a@192.0.2.1", "a@192.0.2.1"),
+            ("a@[2001:DB8::0001]/x", "a@[2001:db8::1]/x"),
+            ("a@b/\u{a0}x", "a@b/ x"),
+            ("a@b/e\u{301}", "a@b/é"),
+        ] {
+            assert_eq!(normal(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_it_does_not() {
+        use JidError::*;
+        let long = "x".repeat(1024);
+        let label = "x".repeat(64);
+        let name = "x.".repeat(130);
+        let cases = [
+            ("", Domain),
+            ("@example.com", Local),
+            ("a@", Domain),
+            ("a@/b", Domain),
+            ("example.com/", Resource),
+            ("\"juliet\"@example.com", Local),
+            ("foo bar@example.com", Local),
+            ("a&b@example.com", Local),
+            ("a'b@example.com", Local),
+            ("a:b@example.com", Local),
+            ("a<b>@example.com", Local),
+            ("a\u{7f}@example.com", Local),
+            ("henry\u{2163}@example.com", Local),
+            ("♚@example.com", Local),
+            ("a\u{ff20}b@example.com", Local),
+            ("a@b@c", Domain),
+            ("a@b..c", Domain),
+            ("a@.", Domain),
+            ("a@-b", Domain),
+            ("a@b-", Domain),
+            ("a@b_c", Domain),
+            ("a@b c", Domain),
+            ("a@xn--", Domain),
+            ("a@[::1", Domain),
+            ("a@[192.0.2.1]", Domain),
+            ("a@b/\u{0}", Resource),
+            ("a@b/x\ny", Resource),
+        ];
+        for (text, error) in cases {
+            assert_eq!(Jid::parse(text), Err(error), "{text:?}");
+        }
+        assert_eq!(Jid::new(Some(&long), "b", None), Err(Local));
+        assert_eq!(Jid::new(None, "b", Some(&long)), Err(Resource));
+        assert_eq!(Jid::new(None, &label, None), Err(Domain));
+        assert_eq!(Jid::new(None, &name, None), Err(Domain));
+        assert!(Jid::new(Some(&long[1..]), &label[1..], Some(&long[1..])).is_ok());
+    }
+}

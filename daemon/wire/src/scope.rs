@@ -14,7 +14,7 @@ pub struct Scope {
     /// The content namespace is `jabber:server`.
     server: bool,
     /// Prefixes besides `stream` and `xml` with their namespace names.
-    prefixes: Option<Arc<[Prefix]>>,
+    prefixes: Option<Arc<Vec<Prefix>>>,
 }
 
 impl Scope {
@@ -30,7 +30,7 @@ impl Scope {
 
     /// With these prefixes declared as well.
     pub(crate) fn with_prefixes(self, prefixes: Vec<Prefix>) -> Self {
-        Scope { prefixes: if prefixes.is_empty() { None } else { Some(prefixes.into()) }, ..self }
+        Scope { prefixes: if prefixes.is_empty() { None } else { Some(Arc::new(prefixes)) }, ..self }
     }
 
     /// True if the header declared prefixes besides `stream` and `xml`.

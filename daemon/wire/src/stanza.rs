@@ -287,3 +287,153 @@ fn check(kind: Kind, root: Node<'_>) -> Result<(), &'static str> {
         _ => Err("the type of an iq is get, set, result or error"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::element::{Header, Scope};
+
+    fn element(raw: &str) -> Element {
+        Element::parse(raw.as_bytes(), &Scope::client()).expect(raw)
+    }
+
+    fn stanza(raw: &str) -> Stanza {
+        Stanza::from_element(element(raw)).expect("valid").expect("a stanza")
+    }
+
+    fn rendered(stanza: &Stanza) -> String {
+        let mut out = Vec::new();
+        stanza.render(&mut out, stanza.from.as_ref(), stanza.to.as_ref(), &|_| false);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    fn text(f: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        f(&mut out);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn kinds_and_types() {
+        let message =
+            stanza("<message to='Romeo@Example.NET/x' type='chat' id='7'><body>hi</body></message>");
+        assert_eq!(
+            (message.kind, message.message_type(), message.id()),
+            (Kind::Message, MessageType::Chat, Some("7"))
+        );
+        assert_eq!(message.to.as_ref().map(Jid::as_str), Some("romeo@example.net/x"));
+        assert_eq!(
+            message.child("body", crate::ns::CLIENT).map(|b| b.text().into_owned()),
+            Some("hi".to_owned())
+        );
+        assert_eq!(stanza("<message type='odd'/>").message_type(), MessageType::Normal);
+        assert_eq!(stanza("<presence/>").presence_type(), Some(PresenceType::Available));
+        assert_eq!(stanza("<presence type='probe'/>").presence_type(), Some(PresenceType::Probe));
+        assert_eq!(stanza("<presence type='odd'/>").presence_type(), None);
+        let iq = stanza("<iq type='set' id='1'><query xmlns='jabber:iq:roster'/></iq>");
+        assert_eq!((iq.iq_type(), iq.payload().map(Node::ns)), (IqType::Set, Some("jabber:iq:roster")));
+        assert_eq!(stanza("<iq type='result' id='1'/>").iq_type(), IqType::Result);
+        for kind in [Kind::Message, Kind::Presence, Kind::Iq] {
+            assert_eq!(Kind::from_name(kind.name()), Some(kind));
+        }
+    }
+
+    #[test]
+    fn other_elements_are_no_stanzas() {
+        for raw in
+            ["<r xmlns='urn:xmpp:sm:3'/>", "<message xmlns='urn:x'/>", "<message xmlns=''/>", "<body/>"]
+        {
+            assert!(matches!(Stanza::from_element(element(raw)), Ok(None)), "{raw}");
+        }
+    }
+
+    #[test]
+    fn bad_stanzas_are_refused_with_the_error_to_send() {
+        use Condition::*;
+        let cases = [
+            ("<message to='a@b@c'/>", JidMalformed),
+            ("<message to=''/>", JidMalformed),
+            ("<presence from='@x'/>", JidMalformed),
+            ("<iq type='get'><a/></iq>", BadRequest),
+            ("<iq id='1'><a/></iq>", BadRequest),
+            ("<iq id='1' type='ask'><a/></iq>", BadRequest),
+            ("<iq id='1' type='get'/>", BadRequest),
+            ("<iq id='1' type='set'><a/><b/></iq>", BadRequest),
+            ("<iq id='1' type='result'><a/><b/></iq>", BadRequest),
+        ];
+        for (raw, condition) in cases {
+            let refused = Stanza::from_element(element(raw)).expect_err(raw);
+            assert_eq!(refused.1.condition, condition, "{raw}");
+            assert_eq!(refused.0.raw(), raw.as_bytes());
+        }
+    }
+
+    #[test]
+    fn rendering_changes_the_start_tag_only() {
+        let mut message = stanza(
+            "<message to='a@b' id='&apos;1&#10;' from='forged@x' xmlns='jabber:client' p:q='r' xmlns:p='urn:p' \
+             ><body>&lt;&#x20AC;</body> <p:x  y = \"z\"/><![CDATA[t]]></message >",
+        );
+        message.from = Jid::parse("me@here/now").ok();
+        assert_eq!(
+            rendered(&message),
+            "<message id='&apos;1&#10;' p:q='r' from='me@here/now' to='a@b' xmlns:p='urn:p'><body>&lt;&#x20AC;</body> \
+             <p:x  y = \"z\"/><![CDATA[t]]></message>"
+        );
+        let kept = text(|out| message.render(out, None, None, &|child| child.ns() == "urn:p"));
+        assert_eq!(
+            kept,
+            "<message id='&apos;1&#10;' p:q='r' xmlns:p='urn:p'><body>&lt;&#x20AC;</body> <![CDATA[t]]></message>"
+        );
+        let spliced = text(|out| splice(out, rendered(&stanza("<presence/>")).as_bytes(), b"<x/>"));
+        assert_eq!(spliced, "<presence><x/></presence>");
+    }
+
+    #[test]
+    fn prefixes_of_the_stream_header_travel_along() {
+        let header = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' \
+                      xmlns:x='urn:&lt;x' xmlns:y='urn:y' xmlns:c='jabber:client'>";
+        let scope = Header::parse(header.as_bytes()).expect("a header").scope;
+        let raw = "<c:message xmlns:y='urn:own'><x:a/><y:b/><c:body/></c:message>";
+        let element = Element::parse(raw.as_bytes(), &scope).expect("well-formed");
+        let stanza = Stanza::from_element(element).expect("valid").expect("a stanza");
+        let out = rendered(&stanza);
+        assert_eq!(
+            out,
+            "<message xmlns:y='urn:own' xmlns:x='urn:&lt;x' xmlns:c='jabber:client'><x:a/><y:b/><c:body/></message>"
+        );
+        let again = Element::parse(out.as_bytes(), &Scope::client()).expect("complete in itself");
+        assert!(again.root().child("a", "urn:<x").is_some() && again.root().child("b", "urn:own").is_some());
+    }
+
+    #[test]
+    fn another_default_namespace_on_a_prefixed_stanza_is_kept() {
+        let raw = "<c:message xmlns:c='jabber:client' xmlns='urn:d' to='a@b'><x/></c:message>";
+        let out = rendered(&stanza(raw));
+        assert_eq!(out, "<c:message to='a@b' xmlns:c='jabber:client' xmlns='urn:d'><x/></c:message>");
+        assert_eq!(rendered(&stanza(&out)), out);
+    }
+
+    #[test]
+    fn replies() {
+        let iq = stanza("<iq type='get' id='&lt;' to='b@c' from='a@b/r'><q xmlns='urn:q'/></iq>");
+        assert_eq!(
+            text(|out| iq.iq_result(out, b"<q/>")),
+            "<iq type='result' id='&lt;' from='b@c' to='a@b/r'><q/></iq>"
+        );
+        assert_eq!(
+            text(|out| iq.error_reply(out, &Condition::Forbidden.into())),
+            "<iq type='error' id='&lt;' from='b@c' to='a@b/r'><error type='auth'>\
+             <forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
+        );
+        let error = StanzaError::new(Condition::JidMalformed);
+        let to = Jid::parse("a@b/r").expect("a JID");
+        assert_eq!(
+            text(|out| refuse(out, &element("<message to='a@@' id='3'/>"), Some(&to), &error)),
+            "<message type='error' id='3' from='a@@' to='a@b/r'><error type='modify'>\
+             <jid-malformed xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+        );
+        assert_eq!(text(|out| refuse(out, &element("<message type='error' to='a@@'/>"), None, &error)), "");
+        assert_eq!(text(|out| refuse(out, &element("<r xmlns='urn:xmpp:sm:3'/>"), None, &error)), "");
+    }
+}
