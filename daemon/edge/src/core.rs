@@ -215,12 +215,21 @@ impl<H: ShardHost> Core<H> {
         }
         conn.armed = 0;
         let now = self.now;
-        if conn.phase_until != 0 && self.wheel.millis(conn.phase_until) <= now {
+        let overdue = conn.phase_until != 0 && self.wheel.millis(conn.phase_until) <= now;
+        if overdue && (conn.phase != Phase::Live || conn.link.handshaking()) {
             self.doom(at, conn, Ended::Deadline);
         } else if self.stalled_at(conn).is_some_and(|stalled| stalled <= now) {
             self.doom(at, conn, Ended::SendQueueFull);
         } else if !conn.told && conn.machine.deadline().is_some_and(|deadline| deadline <= now) {
+            let live = conn.phase == Phase::Live;
             self.event(at, conn, Event::Tick);
+            if live && conn.phase == Phase::Closing {
+                conn.why = Ended::Deadline;
+            }
+        }
+        // Without TLS the machine has a stream on which it can say so; now is the end in any case.
+        if overdue && conn.phase == Phase::Live {
+            self.close(at, conn, Ended::Deadline);
         }
         self.arm(at, conn);
     }
