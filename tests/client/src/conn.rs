@@ -1,13 +1,15 @@
 //! One TCP connection with TLS over it: bytes in both directions, never blocking.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
 use rustls::{ClientConfig, ClientConnection};
 use rustls_pki_types::ServerName;
 use socket2::{Domain, Socket, Type};
+
+use crate::settings::Settings;
 
 /// Read in one call at most, bytes: one TLS record.
 const CHUNK: usize = 16_384;
@@ -35,11 +37,15 @@ pub(crate) enum Received {
 
 impl Conn {
     /// Starts to connect.
-    pub(crate) fn open(addr: SocketAddr, source: Option<IpAddr>) -> io::Result<Self> {
+    pub(crate) fn open(settings: &Settings) -> io::Result<Self> {
+        let addr = settings.addr;
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
-        if let Some(source) = source {
+        if let Some(size) = settings.receive_buffer {
+            socket.set_recv_buffer_size(size)?;
+        }
+        if let Some(source) = settings.source {
             socket.bind(&SocketAddr::new(source, 0).into())?;
         }
         match socket.connect(&addr.into()) {

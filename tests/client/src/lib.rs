@@ -1,4 +1,4 @@
-//! A small XMPP client for load and crash tests: a sans-IO login, a TLS socket under it, a pool of both on mio.
+//! A small XMPP client for load and crash tests: a sans-IO login, a TLS socket, a pool of both on mio.
 //!
 //! It shares no code with the daemon on purpose: a mistake made on both sides would go unseen. It scans XML
 //! instead of parsing it and trusts the server to be well-formed; other tests look after that.

@@ -170,7 +170,8 @@ mod tests {
     use super::{Item, ScanError, Scanner};
 
     const STREAM: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' from=\"a>b\">\n\
-        <a xmlns='urn:xmpp:sm:3' h='1'/> <message to='x'><body>h\u{e9}&lt;</body><x/></message></stream:stream>";
+        <a xmlns='urn:xmpp:sm:3' h='1'/> \
+        <message to='x'><body>h\u{e9}&lt;</body><x/></message></stream:stream>";
 
     fn scan(step: usize) -> Vec<Item> {
         let mut scanner = Scanner::default();

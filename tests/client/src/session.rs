@@ -68,7 +68,7 @@ impl Client {
         purpose: Purpose,
         resume: Option<Resume>,
     ) -> io::Result<Self> {
-        let mut conn = Conn::open(settings.addr, settings.source)?;
+        let mut conn = Conn::open(settings)?;
         if settings.tls == TlsMode::Direct {
             conn.start_tls(&settings.config, &settings.domain)?;
         }

@@ -66,17 +66,20 @@ pub struct Settings {
     pub domain: String,
     /// The SASL mechanism.
     pub mechanism: Mechanism,
+    /// The sockets' receive buffer, bytes; small ones let the server feel a client that does not read.
+    pub receive_buffer: Option<usize>,
     /// See [`client_config`](crate::client_config).
     pub config: Arc<ClientConfig>,
     pub(crate) keys: RefCell<KeyCache>,
 }
 
 impl Settings {
-    /// Settings for one server; `source` and `mechanism` start at their defaults.
+    /// Settings for one server; the rest starts at its defaults.
     #[must_use]
     pub fn new(addr: SocketAddr, tls: TlsMode, domain: &str, config: Arc<ClientConfig>) -> Self {
         let domain = domain.to_owned();
         let keys = RefCell::new(KeyCache::default());
-        Self { addr, source: None, tls, domain, mechanism: Mechanism::Auto, config, keys }
+        let mechanism = Mechanism::Auto;
+        Self { addr, source: None, tls, domain, mechanism, receive_buffer: None, config, keys }
     }
 }

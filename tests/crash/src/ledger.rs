@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
 
-/// Violations kept as text at most; all are counted.
-const TEXTS_MAX: usize = 20;
+/// Violations of each kind kept as text at most; all are counted.
+const TEXTS_MAX: u64 = 5;
 
 /// A message's name: its sender, its recipient and its number between the two. Also its origin-id and body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,16 +75,18 @@ pub(crate) struct Ledger {
     pub(crate) lineages: Vec<Lineage>,
     /// Distinct messages that arrived.
     pub(crate) arrived: BTreeMap<Key, u32>,
-    pub(crate) violations: u64,
+    /// Violations by kind.
+    pub(crate) violations: BTreeMap<&'static str, u64>,
     pub(crate) texts: Vec<String>,
 }
 
 impl Ledger {
     /// Writes down something that must not happen.
-    pub(crate) fn violation(&mut self, text: String) {
-        self.violations += 1;
-        if self.texts.len() < TEXTS_MAX {
-            self.texts.push(text);
+    pub(crate) fn violation(&mut self, kind: &'static str, what: impl fmt::Display) {
+        let count = self.violations.entry(kind).or_insert(0);
+        *count += 1;
+        if *count <= TEXTS_MAX {
+            self.texts.push(format!("{kind}: {what}"));
         }
     }
 

@@ -1,7 +1,7 @@
-//! The crash test: a real daemon, senders and recipients with XEP-0198, `kill -9` at seeded moments, an oracle.
+//! The crash test: a real daemon, clients with XEP-0198, `kill -9` at seeded moments, an oracle.
 //!
-//! `oracle.rs` says at its head what is promised and what is checked. `run.rs` drives the schedule, `sender.rs`
-//! and `recipient.rs` behave like clients do, `ledger.rs` writes down what they saw.
+//! `oracle.rs` says at its head what is promised and what is checked. `run.rs` drives the schedule,
+//! `sender.rs` and `recipient.rs` behave like clients do, `ledger.rs` writes down what they saw.
 
 mod ledger;
 mod oracle;

@@ -1,9 +1,9 @@
 //! The judge: what the server promised against what the clients saw.
 //!
-//! The promise: a stanza that the server acknowledged survives `kill -9` and reaches each recipient exactly once
-//! and in order. Two things blur "exactly once" and are no fault of the server; they are counted apart:
+//! The promise: a stanza that the server acknowledged survives `kill -9` and reaches each recipient exactly
+//! once and in order. Two things blur "exactly once" and are no fault of the server; they are counted apart:
 //!
-//! * **Resent.** A message that was not acknowledged before its session died is sent again in the next session,
+//! * **Resent.** A message that was not acknowledged before its session died is sent again in the next one,
 //!   under the same origin-id. The server may have stored the first one; then it holds two copies, with two
 //!   stanza-ids. Resending after `<resumed/>` makes no copy: there the server's `h` says what it has.
 //! * **Redelivered unconfirmed.** A copy that reached the recipient whose own `<a/>` was lost, or was not yet
@@ -12,19 +12,20 @@
 //! So a delivery is identified by its stanza-id, and these are violations, every one:
 //!
 //! 1. *lost*: an acknowledged message that never arrived, though its recipient stayed until all was quiet;
-//! 2. *too many copies*: more stanza-ids of one message than sessions in which it was sent (for a message sent in
-//!    one session: more than one);
-//! 3. *twice in one session*: the same stanza-id twice in one SM session of the recipient, across resumptions;
-//! 4. *repeated although confirmed*: the same stanza-id again in another session of the recipient, although the
-//!    recipient had acknowledged it at least `CONFIRMED_AFTER` before the connection that carried the
+//! 2. *too many copies*: more stanza-ids of one message than sessions in which it was sent (for a message
+//!    sent in one session: more than one);
+//! 3. *twice in one session*: the same stanza-id twice in one SM session of the recipient, across
+//!    resumptions;
+//! 4. *repeated although confirmed*: the same stanza-id again in another session of the recipient, although
+//!    the recipient had acknowledged it at least `CONFIRMED_AFTER` before the connection that carried the
 //!    acknowledgement ended (by our cut or by the kill);
-//! 5. *out of order*: for each sender and recipient, first arrivals ascend in the order of sending; and within
-//!    each session of the recipient, stanza-ids come in the order of their first arrival;
+//! 5. *out of order*: for each sender and recipient, first arrivals ascend in the order of sending; and
+//!    within each session of the recipient, stanza-ids come in the order of their first arrival;
 //! 6. *phantom*, *no stanza-id*, *forged*, *bounced*, *absurd h*: seen and written down by the clients.
 //!
-//! The same as a client that drops repeated stanza-ids sees it: every acknowledged message that was sent in one
-//! session arrives exactly once, strictly, and the rest once to as often as sent. `Tally::exactly_once` and
-//! `Tally::copies` count that view.
+//! A client that drops repeated stanza-ids, as real ones do, sees every acknowledged message that was sent in
+//! one session exactly once, strictly, and the rest once to as often as sent: rules 1 and 2 judge this view,
+//! `Tally::exactly_once` and `Tally::copies` count it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,7 +63,9 @@ pub struct Tally {
     pub out_of_order: u64,
     /// All violations, those above included.
     pub violations: u64,
-    /// The first violations in words.
+    /// How many of each kind.
+    pub kinds: Vec<String>,
+    /// The first violations of each kind in words.
     pub texts: Vec<String>,
 }
 
@@ -79,6 +82,9 @@ impl fmt::Display for Tally {
         let (lost, twice, disorder) = (self.lost, self.duplicated, self.out_of_order);
         write!(f, "forbidden: {lost} lost, {twice} duplicated, {disorder} out of order, ")?;
         write!(f, "{} violations in all", self.violations)?;
+        if !self.kinds.is_empty() {
+            write!(f, " ({})", self.kinds.join(", "))?;
+        }
         self.texts.iter().try_for_each(|text| write!(f, "\n  {text}"))
     }
 }
@@ -97,7 +103,8 @@ pub(crate) fn judge(mut ledger: Ledger, kills: u32) -> Tally {
     let first = repetitions(&mut ledger, &deliveries, &mut tally);
     copies(&mut ledger, &first, &mut tally);
     order(&mut ledger, &deliveries, &mut tally);
-    tally.violations = ledger.violations;
+    tally.violations = ledger.violations.values().sum();
+    tally.kinds = ledger.violations.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
     tally.texts = ledger.texts;
     tally
 }
@@ -116,13 +123,13 @@ fn repetitions<'a>(ledger: &mut Ledger, deliveries: &'a [Delivery], tally: &mut 
         };
         let key = delivery.key;
         if last.key != key {
-            ledger.violation(format!("stanza-id {id} names both {} and {key}", last.key));
+            ledger.violation("ambiguous", format!("stanza-id {id} names both {} and {key}", last.key));
         } else if earlier.iter().any(|e| e.lineage == delivery.lineage) {
             tally.duplicated += 1;
-            ledger.violation(format!("twice in one session: {key} (stanza-id {id})"));
+            ledger.violation("twice in one session", format!("{key} (stanza-id {id})"));
         } else if earlier.iter().any(|e| confirmed(ledger, e)) {
             tally.duplicated += 1;
-            ledger.violation(format!("repeated although confirmed: {key} (stanza-id {id})"));
+            ledger.violation("repeated although confirmed", format!("{key} (stanza-id {id})"));
         } else {
             tally.redelivered += 1;
         }
@@ -153,7 +160,7 @@ fn copies(ledger: &mut Ledger, first: &[&Delivery], tally: &mut Tally) {
         match arrived {
             0 if sent.acked => {
                 tally.lost += 1;
-                ledger.violation(format!("lost: {key} was acknowledged and never arrived"));
+                ledger.violation("lost", format!("{key} was acknowledged and never arrived"));
             }
             0 => {}
             1 => tally.exactly_once += 1,
@@ -162,11 +169,11 @@ fn copies(ledger: &mut Ledger, first: &[&Delivery], tally: &mut Tally) {
         if arrived > sent.sessions {
             tally.duplicated += u64::from(arrived - sent.sessions);
             let sessions = sent.sessions;
-            ledger.violation(format!("too many copies: {key}, {arrived} though sent in {sessions} sessions"));
+            ledger.violation("too many copies", format!("{key}: {arrived}, sent in {sessions} sessions"));
         }
     }
     for key in copies.keys() {
-        ledger.violation(format!("phantom: {key} was never sent"));
+        ledger.violation("phantom", format!("{key} was never sent"));
     }
 }
 
@@ -182,14 +189,14 @@ fn order(ledger: &mut Ledger, deliveries: &[Delivery], tally: &mut Tally) {
             let before = high.insert((key.sender, key.recipient), key.n);
             if before.is_some_and(|before| before > key.n) {
                 tally.out_of_order += 1;
-                ledger.violation(format!("out of order: {key} after number {}", before.unwrap_or(0)));
+                ledger.violation("out of order", format!("{key} after number {}", before.unwrap_or(0)));
             }
         }
         let rank = *ranks.entry((key.recipient, &delivery.stanza_id)).or_insert(at);
         let before = last.insert((delivery.lineage, key.sender), rank);
         if before.is_some_and(|before| before > rank) {
             tally.out_of_order += 1;
-            ledger.violation(format!("out of order within a session: {key}"));
+            ledger.violation("out of order within a session", key);
         }
     }
 }

@@ -14,7 +14,7 @@ fn ledger(sent: &[(u32, u32, bool)], deliveries: &[(u32, &str, usize)]) -> Ledge
     for &(n, sessions, acked) in sent {
         ledger.sent.insert(key(n), Sent { sessions, acked });
     }
-    (0..3).for_each(|_| drop(ledger.new_lineage()));
+    ledger.lineages.resize_with(3, Default::default);
     for (at, &(n, stanza_id, lineage)) in deliveries.iter().enumerate() {
         let number = u32::try_from(at).unwrap_or(0) + 1;
         ledger.delivered(Delivery { key: key(n), stanza_id: stanza_id.into(), lineage, number });

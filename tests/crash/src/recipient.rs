@@ -38,6 +38,8 @@ pub(crate) struct Recipient {
     paused: bool,
     /// When the habit strikes next.
     next_trouble: Instant,
+    /// Its own, so that its troubles follow from the seed alone.
+    rng: Rng,
 }
 
 impl Recipient {
@@ -48,6 +50,7 @@ impl Recipient {
         jid: String,
         habit: Habit,
         now: Instant,
+        rng: Rng,
     ) -> Self {
         Self {
             index,
@@ -62,6 +65,7 @@ impl Recipient {
             retry_at: (habit != Habit::Away).then_some(now),
             paused: false,
             next_trouble: now + Duration::from_secs(1),
+            rng,
         }
     }
 
@@ -110,7 +114,7 @@ impl Recipient {
             return Ok(());
         }
         if self.next_trouble <= now {
-            self.trouble(now, pool, ledger, rng);
+            self.trouble(now, pool, ledger);
         }
         // Not at once each time, so that kills meet unacknowledged deliveries of every age.
         if self.acked != self.count && !self.paused && rng.chance(30) {
@@ -119,8 +123,8 @@ impl Recipient {
         Ok(())
     }
 
-    fn trouble(&mut self, now: Instant, pool: &mut Pool, ledger: &mut Ledger, rng: &mut Rng) {
-        self.next_trouble = now + Duration::from_millis(rng.between(700, 2_500));
+    fn trouble(&mut self, now: Instant, pool: &mut Pool, ledger: &mut Ledger) {
+        self.next_trouble = now + Duration::from_millis(self.rng.between(700, 2_500));
         match self.habit {
             Habit::Steady | Habit::Away => {}
             Habit::HalfDead if !self.paused => {
@@ -129,7 +133,7 @@ impl Recipient {
             }
             Habit::HalfDead => {
                 self.disconnect(now, pool, ledger);
-                if rng.chance(50) {
+                if self.rng.chance(50) {
                     self.forget();
                 }
             }
@@ -188,19 +192,20 @@ impl Recipient {
             return;
         }
         let Some(body) = xml::text(stanza, "body") else { return };
-        let key = Key::parse(&body).filter(|key| key.recipient == self.index);
+        let body = body.split(' ').next().unwrap_or_default();
+        let key = Key::parse(body).filter(|key| key.recipient == self.index);
         let Some((key, lineage)) = key.zip(self.lineage) else {
-            ledger.violation(format!("phantom: recipient {} got {stanza}", self.index));
+            ledger.violation("phantom", format!("recipient {} got {stanza}", self.index));
             return;
         };
         let origin = xml::tags(stanza, "origin-id").find_map(|t| xml::attr(t, "id"));
         let from = xml::attr(stanza, "from").unwrap_or_default();
-        if origin.as_deref() != Some(&body) || !from.starts_with(&format!("s{}@", key.sender)) {
-            ledger.violation(format!("forged: {key} came as {stanza}"));
+        if origin.as_deref() != Some(body) || !from.starts_with(&format!("s{}@", key.sender)) {
+            ledger.violation("forged", format!("{key} came as {stanza}"));
         }
         let ours = |tag: &&str| xml::attr(tag, "by").as_deref() == Some(self.jid.as_str());
         let Some(id) = xml::tags(stanza, "stanza-id").find(ours).and_then(|t| xml::attr(t, "id")) else {
-            ledger.violation(format!("no stanza-id: {stanza}"));
+            ledger.violation("no stanza-id", stanza);
             return;
         };
         let stanza_id = id.into_owned();

@@ -7,7 +7,7 @@ use godwit_testclient::{Account, Event, Pool, Rng, Settings, TlsMode, client_con
 use crate::ledger::Ledger;
 use crate::oracle::{Tally, judge};
 use crate::recipient::{Habit, Recipient};
-use crate::sender::Sender;
+use crate::sender::{Sender, Target};
 use crate::server::{Kind, Server};
 
 /// How long one turn of the loop waits for sockets.
@@ -18,6 +18,10 @@ const LAST_WORDS: Duration = Duration::from_millis(30);
 const QUIET: Duration = Duration::from_millis(1_500);
 /// Without any progress for this long the end is reached, whatever is missing.
 const STALL_MAX: Duration = Duration::from_secs(15);
+/// Characters in the bodies for the recipient who stops reading: enough to fill the socket's buffers.
+const PADDING: usize = 4_000;
+/// Small, so that who does not read is felt by the server, bytes.
+const RECEIVE_BUFFER: usize = 4_096;
 /// Each habit once.
 const HABITS: [Habit; 4] = [Habit::Steady, Habit::Away, Habit::HalfDead, Habit::Resuming];
 
@@ -84,20 +88,29 @@ impl Run {
             let password = format!("secret-{user}");
             Account { user, password, resource: Some(resource.into()) }
         };
-        let jids: Vec<String> = (0..HABITS.len()).map(|i| format!("r{i}@localhost")).collect();
+        let target = |(i, habit): (usize, &Habit)| Target {
+            jid: format!("r{i}@localhost"),
+            padding: if *habit == Habit::HalfDead { PADDING } else { 0 },
+            next: 0,
+        };
+        let targets: Vec<Target> = HABITS.iter().enumerate().map(target).collect();
+        let rng = |slot: usize| Rng::new(plan.seed.wrapping_mul(1_000).wrapping_add(slot as u64));
         let interval = Duration::from_secs(1) / plan.rate.max(1);
         let sending: Vec<_> = (0..plan.senders).map(|i| account(format!("s{i}"), "sender")).collect();
         let receiving: Vec<_> = (0..HABITS.len()).map(|i| account(format!("r{i}"), "phone")).collect();
         let names = sending.iter().chain(&receiving).map(|a| (a.user.clone(), a.password.clone()));
         let server = Server::prepare(kind, &names.collect::<Vec<_>>())?;
         let config = client_config(true, true).map_err(|e| e.to_string())?;
-        let settings = Settings::new(server.addr(), TlsMode::Direct, "localhost", config);
+        let mut settings = Settings::new(server.addr(), TlsMode::Direct, "localhost", config);
+        settings.receive_buffer = Some(RECEIVE_BUFFER);
         let senders = sending.into_iter().enumerate();
-        let senders = senders.map(|(i, a)| Sender::new(i, i, a, &jids, interval, begin)).collect();
-        let recipients = receiving.into_iter().zip(HABITS).zip(jids).enumerate();
+        let senders =
+            senders.map(|(i, a)| Sender::new(i, a, targets.clone(), interval, begin, rng(i))).collect();
+        let recipients = receiving.into_iter().zip(HABITS).enumerate();
         let recipients = recipients
-            .map(|(i, ((account, habit), jid))| {
-                Recipient::new(i, plan.senders + i, account, jid, habit, begin)
+            .map(|(i, (account, habit))| {
+                let (slot, jid) = (plan.senders + i, format!("{}@localhost", account.user));
+                Recipient::new(i, slot, account, jid, habit, begin, rng(slot))
             })
             .collect();
         Ok(Self {
@@ -163,7 +176,7 @@ impl Run {
             }
         }
         for sender in &mut self.senders {
-            sender.tick(at, &mut self.pool, &mut self.ledger, &mut self.rng)?;
+            sender.tick(at, &mut self.pool, &mut self.ledger)?;
         }
         for recipient in &mut self.recipients {
             recipient.tick(at, &mut self.pool, &mut self.ledger, &mut self.rng)?;

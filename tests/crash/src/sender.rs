@@ -12,13 +12,23 @@ const WINDOW: usize = 40;
 /// Pause before the next attempt to connect.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// Whom to write to.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// The bare JID.
+    pub(crate) jid: String,
+    /// Characters that make the body long; fills the buffers of a recipient who does not read.
+    pub(crate) padding: usize,
+    /// The number of the next message.
+    pub(crate) next: u32,
+}
+
 /// One sending client.
 pub(crate) struct Sender {
-    index: usize,
+    /// Its index too.
     slot: usize,
     account: Account,
-    /// Next number for each recipient, and their bare JIDs.
-    next: Vec<(u32, String)>,
+    targets: Vec<Target>,
     /// Sent and not acknowledged, with the number in the SM session.
     unacked: VecDeque<(u32, Key)>,
     /// To be sent again, before anything new.
@@ -27,29 +37,34 @@ pub(crate) struct Sender {
     retry_at: Option<Instant>,
     next_send: Instant,
     interval: Duration,
+    /// Every other sender loses its connection now and then and resumes.
+    next_cut: Option<Instant>,
+    rng: Rng,
     pub(crate) stopped: bool,
 }
 
 impl Sender {
+    /// A sender in the slot of its own index.
     pub(crate) fn new(
         index: usize,
-        slot: usize,
         account: Account,
-        recipients: &[String],
+        targets: Vec<Target>,
         interval: Duration,
         now: Instant,
+        rng: Rng,
     ) -> Self {
         Self {
-            index,
-            slot,
+            slot: index,
             account,
-            next: recipients.iter().map(|jid| (0, jid.clone())).collect(),
+            targets,
             unacked: VecDeque::new(),
             again: VecDeque::new(),
             resume: None,
             retry_at: Some(now),
             next_send: now,
             interval,
+            next_cut: (index % 2 == 1).then_some(now + Duration::from_secs(1)),
+            rng,
             stopped: false,
         }
     }
@@ -60,13 +75,7 @@ impl Sender {
     }
 
     /// Does what is due.
-    pub(crate) fn tick(
-        &mut self,
-        now: Instant,
-        pool: &mut Pool,
-        ledger: &mut Ledger,
-        rng: &mut Rng,
-    ) -> Result<(), String> {
+    pub(crate) fn tick(&mut self, now: Instant, pool: &mut Pool, ledger: &mut Ledger) -> Result<(), String> {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
             let purpose = Purpose::Session { sm: true };
@@ -77,12 +86,17 @@ impl Sender {
         if !pool.is_online(self.slot) {
             return Ok(());
         }
+        if self.next_cut.is_some_and(|at| at <= now) && !self.stopped {
+            self.next_cut = Some(now + Duration::from_millis(self.rng.between(500, 3_000)));
+            self.disconnect(now, pool);
+            return Ok(());
+        }
         let mut sent = false;
         while self.unacked.len() < WINDOW {
             let key = match self.again.pop_front() {
                 Some(key) => key,
                 None if self.stopped || self.next_send > now => break,
-                None => self.fresh(now, rng),
+                None => self.fresh(now),
             };
             self.send(key, pool, ledger)?;
             sent = true;
@@ -93,21 +107,22 @@ impl Sender {
         }
     }
 
-    fn fresh(&mut self, now: Instant, rng: &mut Rng) -> Key {
+    fn fresh(&mut self, now: Instant) -> Key {
         // A client that was away does not catch up: the pace counts from now.
         self.next_send = self.next_send.max(now) + self.interval;
-        let recipient = usize::try_from(rng.next_u64() % self.next.len() as u64).unwrap_or(0);
-        let n = self.next.get_mut(recipient).map_or(0, |(next, _)| {
-            *next += 1;
-            *next - 1
+        let recipient = usize::try_from(self.rng.next_u64() % self.targets.len() as u64).unwrap_or(0);
+        let n = self.targets.get_mut(recipient).map_or(0, |target| {
+            target.next += 1;
+            target.next - 1
         });
-        Key { sender: self.index, recipient, n }
+        Key { sender: self.slot, recipient, n }
     }
 
     fn stanza(&self, key: Key) -> String {
-        let to = self.next.get(key.recipient).map(|(_, jid)| xml::escape(jid)).unwrap_or_default();
+        let Some(target) = self.targets.get(key.recipient) else { return String::new() };
+        let (to, padding) = (xml::escape(&target.jid), "x".repeat(target.padding));
         format!(
-            "<message to='{to}' type='chat' id='{key}'><body>{key}</body>\
+            "<message to='{to}' type='chat' id='{key}'><body>{key} {padding}</body>\
              <origin-id xmlns='urn:xmpp:sid:0' id='{key}'/></message>"
         )
     }
@@ -146,7 +161,7 @@ impl Sender {
             }
             Event::Ack(h) => self.acked(h, ledger),
             Event::Stanza(stanza) if xml::attr(&stanza, "type").as_deref() == Some("error") => {
-                ledger.violation(format!("bounced: {stanza}"));
+                ledger.violation("bounced", stanza);
             }
             Event::Closed(_) => self.disconnect(now, pool),
             _ => {}
@@ -157,7 +172,7 @@ impl Sender {
     fn acked(&mut self, h: u32, ledger: &mut Ledger) {
         let newest = self.unacked.back().map(|(number, _)| *number);
         if newest.is_some_and(|newest| h > newest) {
-            ledger.violation(format!("absurd h: {h} though only {newest:?} were sent"));
+            ledger.violation("absurd h", format!("{h} though only {newest:?} were sent"));
         }
         while let Some(&(number, key)) = self.unacked.front() {
             if number > h {

@@ -1,4 +1,4 @@
-//! `kill -9` at random moments, at least twenty times; `SEED=` replays a schedule, `KILLS=` changes the number.
+//! `kill -9` at random moments, twenty times; `SEED=` replays a schedule, `KILLS=` changes the number.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -218,6 +218,11 @@ impl Run<'_> {
             "server": cost.json, "syscalls_per_message": syscalls, "sent": sent, "lost": lost,
             "duplicated": duplicated, "out_of_order": out_of_order, "errors": self.errors,
         });
-        report.phase("chat", &human, value)
+        report.phase("chat", &human, value)?;
+        if lost + duplicated + out_of_order + self.errors == 0 {
+            Ok(())
+        } else {
+            Err("not all went well".into())
+        }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) fn run(pool: &mut Pool, common: &Common, options: &Idle, report: &mut
         println!("idle.held: while holding: {}", cost(Some(from), Some(to), sessions, "session").human);
     }
     (0..options.sessions).for_each(|slot| pool.close(slot));
-    Ok(())
+    if ramp.failed + lost == 0 { Ok(()) } else { Err("not all sessions came up and stayed".into()) }
 }
 
 fn memory(

@@ -26,5 +26,6 @@ pub(crate) fn run(pool: &mut Pool, common: &Common, options: &Login, report: &mu
         "logins": ramp.online, "per_second": ramp.per_second(), "latency": json_latency(&ramp.latency),
         "failed": ramp.failed, "retried": ramp.retried, "server": cost.json,
     });
-    report.phase("login", &human, value)
+    report.phase("login", &human, value)?;
+    if ramp.failed == 0 { Ok(()) } else { Err("not all logins succeeded".into()) }
 }

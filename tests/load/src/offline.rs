@@ -36,13 +36,10 @@ pub(crate) fn run(pool: &mut Pool, common: &Common, options: &Offline, report: &
     let (fetched, lost) = (sum(|p| p.arrived), stored.saturating_sub(sum(|p| p.arrived)));
     let after = Sample::of(common.server_pid);
     phase(report, "offline.fetch", fetched, lost, begin.elapsed(), (before, after))?;
-    println!(
-        "offline.fetch: {lost} lost, {} duplicated, {} out of order",
-        sum(|p| p.duplicated),
-        sum(|p| p.out_of_order)
-    );
+    let (duplicated, disorder) = (sum(|p| p.duplicated), sum(|p| p.out_of_order));
+    println!("offline.fetch: {lost} lost, {duplicated} duplicated, {disorder} out of order");
     (0..options.users).for_each(|slot| pool.close(slot));
-    Ok(())
+    if lost + duplicated + disorder + errors == 0 { Ok(()) } else { Err("not all went well".into()) }
 }
 
 fn phase(

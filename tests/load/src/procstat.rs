@@ -73,7 +73,7 @@ pub(crate) fn cost(before: Option<Sample>, after: Option<Sample>, count: u64, un
     let busy = cpu.as_secs_f64() / after.at.duration_since(before.at).as_secs_f64().max(1e-9);
     Cost {
         human: format!(
-            "server {micros:.1} µs CPU and {switches:.2} context switches per {unit}, {:.0}% of a core, RSS {} KB",
+            "server {micros:.1} µs CPU and {switches:.2} switches per {unit}, {:.0}% of a core, RSS {} KB",
             busy * 100.0,
             after.rss / 1024
         ),

@@ -80,7 +80,8 @@ pub(crate) fn run(pool: &mut Pool, common: &Common, options: &Register, report: 
     let value =
         json!({"created": run.created, "existed": run.existed, "per_second": rate, "server": cost.json});
     report.phase("register", &human, value)?;
-    if run.barren >= BARREN_MAX { Err("the server accepts no registration".into()) } else { Ok(()) }
+    let complete = run.created + run.existed == options.count;
+    if complete { Ok(()) } else { Err("not all accounts were created".into()) }
 }
 
 impl Run<'_> {
