@@ -259,3 +259,7 @@ impl Login {
         Ok(Step::Online(std::mem::take(&mut self.online)))
     }
 }
+
+#[cfg(test)]
+#[path = "login_tests.rs"]
+mod tests;
