@@ -1,8 +1,8 @@
-//! Makes one atomic batch of a round's transactions: guards, sequence numbers, outcomes. Shared by both stores, so that
-//! the twin in memory decides exactly as the one on disk does.
+//! Makes one atomic batch of a round's transactions: guards, sequence numbers, outcomes. Shared by both
+//! stores, so that the twin in memory decides exactly as the one on disk does.
 //!
-//! A guard sees the store as it was before the round plus what earlier transactions of the round did. For that, only
-//! guarded keys are remembered; a round without guards remembers nothing.
+//! A guard sees the store as it was before the round plus what earlier transactions of the round did. For
+//! that, only guarded keys are remembered; a round without guards remembers nothing.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The column families and their workloads; the only place with tuning numbers.
 //!
-//! Tuning is by workload, not by family: a new family says how it is used and inherits the numbers. Sizes that grow with
-//! the box (caches, memtables, open files) are parameters, see [`Options`].
+//! Tuning is by workload, not by family: a new family says how it is used and inherits the numbers. Sizes
+//! that grow with the box (caches, memtables, open files) are parameters, see [`Options`].
 
 /// A column family, named for what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,7 +14,8 @@ pub enum Cf {
     Roster,
     /// Owner | sequence number → archived message. The largest; append only, read in ranges.
     Archive,
-    /// Owner | kind byte → small per-account state that changes often (delivery cursor, roster version, last activity).
+    /// Owner | kind byte → small per-account state that changes often (delivery cursor, roster version,
+    /// last activity).
     State,
 }
 
@@ -122,7 +123,8 @@ pub(crate) const MEMTABLE_BLOOM_RATIO: f64 = 0.05;
 /// RocksDB's information log: warnings only, this many bytes a file, this many files.
 pub(crate) const INFO_LOG_BYTES_MAX: usize = 1 << 20;
 pub(crate) const INFO_LOG_FILES: usize = 2;
-/// Table files go to the disk in steps of this size while they are written, not in one burst that delays an fsync.
+/// Table files go to the disk in steps of this size while they are written, not in one burst that delays an
+/// fsync.
 pub(crate) const TABLE_SYNC_BYTES: u64 = 1 << 20;
 /// Rows that [`crate::Rocks::verify`] reads between two reports.
 pub(crate) const VERIFY_STEP_ROWS: u64 = 10_000;

@@ -1,8 +1,10 @@
 //! The message store: ids and bytes in RocksDB, one writer thread, group commit. Knows no XMPP.
 //!
-//! Durable and visible: a [`Tx`] is applied whole or not at all; its completion runs on the writer thread after the
-//! batch that holds it was fsynced; readers see its rows only from then on. Completions run in commit order.
+//! Durable and visible: a [`Tx`] is applied whole or not at all; its completion runs on the writer thread
+//! after the batch that holds it was fsynced; readers see its rows only from then on. Completions run in
+//! commit order.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails says so"))]
 
 /// A named place where a crash test may stop the process; nothing without the feature `failpoints`.
 macro_rules! fail_point {
@@ -13,6 +15,12 @@ macro_rules! fail_point {
 }
 use fail_point;
 
+/// Sets the places named in the environment variable `FAILPOINTS`, for the life of the process.
+#[cfg(feature = "failpoints")]
+pub fn fail_points_from_environment() {
+    std::mem::forget(fail::FailScenario::setup());
+}
+
 mod batch;
 pub mod cf;
 mod mem;
@@ -21,6 +29,7 @@ mod queue;
 mod rocks;
 pub mod schema;
 mod sequence;
+mod slot;
 mod stats;
 pub mod tx;
 mod writer;
@@ -48,12 +57,13 @@ pub struct Range {
     pub reverse: bool,
 }
 
-/// Reading side: sees only what was committed (fsynced, unless the round was lazy). All calls may be made from any
-/// thread.
+/// Reading side: sees only what was committed (fsynced, unless the round was lazy). All calls may be made
+/// from any thread.
 pub trait Read: Send + Sync {
     /// The value of a key.
     fn get(&self, cf: Cf, key: &Key) -> Result<Option<Vec<u8>>, StoreError>;
     /// Calls `each` for the rows of a range, from one consistent snapshot, until it breaks.
+    #[expect(clippy::type_complexity, reason = "shorter than a name for it")]
     fn scan(
         &self,
         range: &Range,

@@ -1,7 +1,9 @@
-//! The store's twin in memory, for simulation and unit tests: the same decisions, rounds run by hand, faults on demand.
+//! The store's twin in memory, for simulation and unit tests: the same decisions, rounds run by hand, faults
+//! on demand.
 //!
-//! Durable and visible: as with RocksDB, rows become visible when their round is committed. A round that is lazy
-//! throughout is visible but not yet durable; [`MemStore::crash`] forgets it unless a later round synced.
+//! Durable and visible: as with RocksDB, rows become visible when their round is committed. A round that is
+//! lazy throughout is visible but not yet durable; [`MemStore::crash`] forgets it unless a later round
+//! synced.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Bound, ControlFlow};

@@ -1,11 +1,14 @@
 //! Opens RocksDB: its options, and what each refusal means for the operator.
 //!
-//! Power loss. A round is acknowledged after `fdatasync` of the write-ahead log, so whatever a crash tears lies behind
-//! the last acknowledged round. Recovery runs in the mode *tolerate corrupted tail records*: a log that ends in the
-//! middle of a record opens, without that record; a damaged record with more behind it, or a missing log, refuses to
-//! open. The alternatives are worse: *point in time*, RocksDB's default, opens after damage in the middle and silently
-//! drops the acknowledged rows behind it; *absolute consistency* refuses the torn tail that every power loss may leave.
-//! Nothing is ever repaired or dropped on its own.
+//! Power loss. A round is acknowledged after `fdatasync` of the write-ahead log, so whatever a crash tears
+//! lies behind the last acknowledged round. Recovery runs in the mode *tolerate corrupted tail records*: a
+//! log that ends in the middle of a record opens, without that record; a damaged record with more behind it,
+//! or a missing log, refuses to open. The alternatives are worse: *point in time*, RocksDB's default, opens
+//! after damage in the middle and silently drops the acknowledged rows behind it; *absolute consistency*
+//! refuses the torn tail that every power loss may leave. Nothing is ever repaired or dropped on its own.
+//!
+//! What this cannot tell apart: a damaged *length* of a record in the last 32 KiB of the last log looks like
+//! a torn tail.
 
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
@@ -60,7 +63,9 @@ pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Opened, S
 pub(crate) fn blame(path: &Path, error: &rocksdb::Error) -> StoreError {
     let text: &str = error.as_ref();
     let lost_file = text.contains(".sst") && text.contains("No such file");
-    if text.contains("/LOCK") {
+    let locked =
+        text.contains("lock hold by current process") || text.contains("Resource temporarily unavailable");
+    if locked && text.contains("/LOCK") {
         let remedy =
             "another process has it open: stop that process, or let godwitctl talk to the running godwitd";
         return StoreError::InUse(format!("{}: {remedy}", path.display()));
@@ -107,8 +112,9 @@ fn create_dir(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Looks at the schema version without touching a file. A newer program may have added families, which RocksDB refuses
-/// to leave closed except when it only reads. Errors are left to the real opening, which reports them.
+/// Looks at the schema version without touching a file. A newer program may have added families, which
+/// RocksDB refuses to leave closed except when it only reads. Errors are left to the real opening, which
+/// reports them.
 fn refuse_newer(path: &Path) -> Result<(), StoreError> {
     let mut quiet = rocksdb::Options::default();
     recovery(&mut quiet);
@@ -176,8 +182,8 @@ fn database(options: &Options) -> rocksdb::Options {
     db
 }
 
-/// How logs are replayed: the same for every way of opening. RocksDB 11.8 crashes if it opens a store read-only with
-/// tracking off that was written with tracking on.
+/// How logs are replayed: the same for every way of opening. RocksDB 11.8 crashes if it opens a store
+/// read-only with tracking off that was written with tracking on.
 fn recovery(db: &mut rocksdb::Options) {
     db.set_paranoid_checks(true);
     db.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);

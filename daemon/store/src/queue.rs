@@ -1,6 +1,8 @@
-//! What waits for the writer: a bounded queue that is emptied in one move, and wakes the writer only when it sleeps.
+//! What waits for the writer: a bounded queue that is emptied in one move, and wakes the writer only when it
+//! sleeps.
 //!
-//! A submission costs one uncontended lock and no wake-up while the writer is at work: it looks again before it sleeps.
+//! A submission costs one uncontended lock and no wake-up while the writer is at work: it looks again before
+//! it sleeps.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -54,8 +56,8 @@ impl<C> Queue<C> {
         Ok(())
     }
 
-    /// Moves everything that waits to the end of `taken`; sleeps at most `patience` when both are empty. False once the
-    /// queue is closed and nothing is left.
+    /// Moves everything that waits to the end of `taken`; sleeps at most `patience` when both are empty.
+    /// False once the queue is closed and nothing is left.
     pub(crate) fn take(&self, taken: &mut VecDeque<(Tx, C)>, patience: Duration) -> bool {
         let mut waiting = self.lock();
         if waiting.transactions.is_empty() && taken.is_empty() && !waiting.closed {

@@ -1,13 +1,12 @@
 //! The store on disk: reads, figures, and the batch that the writer fills.
 //!
-//! Readers hold the database for one call. It is closed, or opened anew after a failure that RocksDB does not get over
-//! by itself, only between calls. A call made from inside a scan is fine.
+//! Readers hold the database for one call. It is closed, or opened anew after a failure that RocksDB does not
+//! get over by itself, only between calls. A call made from inside a scan is fine.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use rocksdb::{Cache, ColumnFamily, DB, FlushOptions, ReadOptions, WriteBatch, WriteOptions, properties};
 
@@ -15,11 +14,8 @@ use crate::batch::Target;
 use crate::cf::{Options, VERIFY_STEP_ROWS};
 use crate::open::{self, blame};
 use crate::schema::OWNER_BYTES;
+use crate::slot::{Scan, Slot};
 use crate::{Cf, Key, Range, Read, Seq, StoreError};
-
-/// How often, and after which pause, closing asks whether the last reader has left.
-const LEAVE_TRIES: u32 = 2_000;
-const LEAVE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Bytes of memory in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,8 +32,8 @@ pub struct Memory {
 pub struct Rocks {
     path: PathBuf,
     options: Options,
-    /// None once closed.
-    engine: RwLock<Option<Arc<Engine>>>,
+    /// Empty once closed.
+    engine: Slot<Engine>,
     head: AtomicU64,
     has_writer: AtomicBool,
 }
@@ -55,15 +51,15 @@ pub(crate) struct WriteError {
 }
 
 impl Rocks {
-    /// Opens the store in a directory; creates it (readable by its owner only) if there is none. It can be read at
-    /// once; writing needs a [`crate::Writer`].
+    /// Opens the store in a directory; creates it (readable by its owner only) if there is none. It can be
+    /// read at once; writing needs a [`crate::Writer`].
     pub fn open(path: &Path, options: &Options) -> Result<Rocks, StoreError> {
         let opened = open::open(path, options)?;
         Ok(Rocks {
             path: path.to_owned(),
             options: options.clone(),
             head: AtomicU64::new(opened.head.0),
-            engine: RwLock::new(Some(Arc::new(Engine { db: opened.db, cache: opened.cache }))),
+            engine: Slot::new(Engine { db: opened.db, cache: opened.cache }),
             has_writer: AtomicBool::new(false),
         })
     }
@@ -100,7 +96,8 @@ impl Rocks {
             .map_err(|error| blame(&self.path, &error))
     }
 
-    /// Reads every row and checks its checksum; returns how many there are. `progress` hears the count now and then.
+    /// Reads every row and checks its checksum; returns how many there are. `progress` hears the count now
+    /// and then.
     pub fn verify(&self, progress: &mut dyn FnMut(u64)) -> Result<u64, StoreError> {
         let engine = self.engine()?;
         let mut rows = 0;
@@ -124,13 +121,14 @@ impl Rocks {
         Ok(rows)
     }
 
-    /// Closes the database, once calls under way have ended; later calls fail. The writer must be closed before.
+    /// Closes the database, once calls under way have ended; later calls fail. The writer must be closed
+    /// before.
     pub fn close(&self) -> Result<(), StoreError> {
         self.exchange(|_| None)
     }
 
-    /// Closes the database and opens it again, after an error that RocksDB does not get over. If that fails too, it is
-    /// opened for reading alone, so that readers are not worse off than before.
+    /// Closes the database and opens it again, after an error that RocksDB does not get over. If that fails
+    /// too, it is opened for reading alone, so that readers are not worse off than before.
     pub(crate) fn reopen(&self) -> Result<(), StoreError> {
         let mut result = Ok(());
         self.exchange(|engine| {
@@ -174,26 +172,12 @@ impl Rocks {
     }
 
     fn engine(&self) -> Result<Arc<Engine>, StoreError> {
-        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
-        engine.clone().ok_or_else(|| StoreError::Io("the store is closed".into()))
+        self.engine.get().ok_or_else(|| StoreError::Io("the store is closed".into()))
     }
 
-    /// Puts something else in the database's place while nobody uses it. It waits outside of the lock, because a reader
-    /// in the middle of a scan may need it once more.
     fn exchange(&self, with: impl FnOnce(Option<Engine>) -> Option<Engine>) -> Result<(), StoreError> {
-        for _ in 0..LEAVE_TRIES {
-            let mut slot = self.engine.write().unwrap_or_else(PoisonError::into_inner);
-            match slot.take().map(Arc::try_unwrap).transpose() {
-                Ok(engine) => {
-                    *slot = with(engine).map(Arc::new);
-                    return Ok(());
-                }
-                Err(shared) => *slot = Some(shared),
-            }
-            drop(slot);
-            std::thread::sleep(LEAVE_PAUSE);
-        }
-        Err(StoreError::InUse(format!("{}: a reader does not end", self.path.display())))
+        let in_use = || StoreError::InUse(format!("{}: a reader does not end", self.path.display()));
+        self.engine.exchange(with).then_some(()).ok_or_else(in_use)
     }
 }
 
@@ -212,6 +196,7 @@ impl Read for Rocks {
             return Ok(());
         }
         let engine = self.engine()?;
+        let _scan = Scan::begin();
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(start);
         options.set_iterate_upper_bound(end);
@@ -289,3 +274,7 @@ impl Target for RocksBatch {
         self.batch.delete_range_cf(self.engine.family(cf), start.as_bytes(), end.as_bytes());
     }
 }
+
+#[cfg(test)]
+#[path = "rocks_tests.rs"]
+mod tests;

@@ -8,10 +8,12 @@
 //! State     owner(8) | kind(1)
 //! ```
 //!
-//! Every range of one owner starts and ends with that owner's eight bytes, also its exclusive end: RocksDB may then
-//! use its prefix Bloom filters. JIDs are UTF-8, in which the byte FF never occurs: it ends ranges of JIDs.
+//! Every range of one owner starts and ends with that owner's eight bytes, also its exclusive end: RocksDB
+//! may then use its prefix Bloom filters. JIDs are UTF-8, in which the byte FF never occurs: it ends ranges
+//! of JIDs.
 
-/// Version of the key and value layout. A changed layout is a new number, a migration and a test with an old store.
+/// Version of the key and value layout. A changed layout is a new number, a migration and a test with an old
+/// store.
 pub const SCHEMA_VERSION: u32 = 1;
 /// Bytes of an owner at the head of a key.
 pub const OWNER_BYTES: usize = 8;
@@ -144,7 +146,8 @@ fn owned(owner: Owner, rest: &[u8]) -> Key {
     Key(key.into_boxed_slice())
 }
 
-/// The key right behind an archive row's: no other key lies between, and it has the same owner even for [`Seq::MAX`].
+/// The key right behind an archive row's: no other key lies between, and it has the same owner even for
+/// [`Seq::MAX`].
 fn past(owner: Owner, seq: Seq) -> Key {
     let mut rest = [0; 9];
     rest[..8].copy_from_slice(&seq.0.to_be_bytes());

@@ -1,8 +1,9 @@
 //! Gives out sequence numbers: strictly increasing over restarts, failed rounds and clock jumps.
 //!
-//! `next = max(now << 16, last + 1)`. When the clock stands still or goes back, the counter part runs on into the
-//! following milliseconds; when the clock catches up, numbers follow it again. A number is never given out twice, not
-//! even that of a round which failed: what a failed write left in the log may reappear after a crash.
+//! `next = max(now << 16, last + 1)`. When the clock stands still or goes back, the counter part runs on into
+//! the following milliseconds; when the clock catches up, numbers follow it again. A number is never given
+//! out twice, not even that of a round which failed: what a failed write left in the log may reappear after a
+//! crash.
 
 use crate::Seq;
 

@@ -1,4 +1,5 @@
-//! What the writer tells about itself: counters for metrics, its health for status and log, a heartbeat for the watchdog.
+//! What the writer tells about itself: counters for metrics, its health for status and log, a heartbeat for
+//! the watchdog.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -45,8 +45,9 @@ pub enum Expect {
     /// Exactly these bytes.
     Value(Vec<u8>),
 }
-/// A condition that must hold at commit, earlier transactions of the same batch included. If it does not, nothing of the
-/// transaction is applied and its outcome is [`TxError::Conflict`]: the caller reads again and tries again.
+/// A condition that must hold at commit, earlier transactions of the same batch included. If it does not,
+/// nothing of the transaction is applied and its outcome is [`TxError::Conflict`]: the caller reads again and
+/// tries again.
 #[derive(Debug, Clone)]
 pub struct Guard {
     /// Column family.
@@ -68,7 +69,9 @@ pub struct Tx {
 }
 /// Sequence numbers given to the transaction's `Append`s, in their order; the time part is the commit's.
 pub type Outcome = Result<Vec<Seq>, TxError>;
-/// Why a transaction was not applied. Nothing of it is in the store.
+/// Why a transaction was not applied. Nothing of it is in the store. (After `Full` or `Failed`, if the
+/// process dies before writes succeed again, the log may bring it back: as after a lost answer, the sender
+/// cannot be sure.)
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TxError {
     /// A guard did not hold.

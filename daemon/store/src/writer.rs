@@ -1,14 +1,15 @@
 //! The writer: one thread, the only place where a transaction becomes durable.
 //!
-//! A round takes what waits (up to limits), checks guards, gives out sequence numbers, writes one batch, waits for the
-//! fsync, tells readers the new head, and only then hands the completions to the sink, in commit order. A round in which
-//! everything is lazy is not synced; one which writes nothing is not written.
+//! A round takes what waits (up to limits), checks guards, gives out sequence numbers, writes one batch,
+//! waits for the fsync, tells readers the new head, and only then hands the completions to the sink, in
+//! commit order. A round in which everything is lazy is not synced; one which writes nothing is not written.
 //!
-//! A failed write acknowledges nothing: every transaction of the round fails. Later rounds are tried again. RocksDB gets
-//! over a full device by itself; after any other failure it refuses all writes and is opened anew. While writes fail
-//! and nobody submits, a probe finds out when they succeed again. What a failed write left in the log may still be
-//! replayed if the process dies before RocksDB started a new log: its sequence numbers are never given out again, and
-//! a sender who was told of the failure may then find the message delivered, as with any lost answer.
+//! A failed write acknowledges nothing: every transaction of the round fails. Later rounds are tried again.
+//! RocksDB gets over a full device by itself; after any other failure it refuses all writes and is opened
+//! anew. While writes fail and nobody submits, a probe finds out when they succeed again. What a failed write
+//! left in the log may still be replayed if the process dies before RocksDB started a new log: its sequence
+//! numbers are never given out again, and a sender who was told of the failure may then find the message
+//! delivered, as with any lost answer.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -98,8 +99,10 @@ impl<C: Send + 'static> Writer<C> {
         Ok(Writer { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Commits what is queued, then stops. Later submissions come back. Rows are flushed to table files, so that the
-    /// next opening is quick. Returns at once if it was closed before.
+    /// Commits what is queued, then stops. Later submissions come back. Rows are flushed to table files, so
+    /// that the next opening is quick; who wants a short pause calls [`Rocks::flush`] before, while still
+    /// serving. Returns at once if it was closed before. The database stays open for readers until
+    /// [`Rocks::close`].
     pub fn close(&self) -> Result<(), StoreError> {
         self.shared.queue.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();

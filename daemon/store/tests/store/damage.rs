@@ -34,7 +34,8 @@ fn truncate(path: &Path, len: u64) {
     OpenOptions::new().write(true).open(path).unwrap().set_len(len).unwrap();
 }
 
-/// A store whose rows are all in one log, as a crash leaves it; returns the log and the length before the last round.
+/// A store whose rows are all in one log, as a crash leaves it; returns the log and the length before the
+/// last round.
 fn crashed(dir: &Path) -> (PathBuf, u64) {
     let fixture = Fixture::open(dir);
     let log = files(dir, "log").pop().unwrap();

@@ -43,7 +43,7 @@ fn archived(store: &Rocks) -> Vec<u32> {
 }
 
 fn until_full(fixture: &Fixture, acknowledged: &mut Vec<u32>) -> Outcome {
-    for n in acknowledged.len() as u32.. {
+    for n in 0.. {
         match fixture.commit(message(n)) {
             Ok(_) => acknowledged.push(n),
             failed => return failed,
@@ -82,7 +82,7 @@ fn a_full_device_refuses_acknowledges_nothing_and_recovers() {
         fixture.opened.writer.health().ok
     });
     assert!(recovered, "{:?}", fixture.opened.writer.health());
-    let n = acknowledged.len() as u32;
+    let n = acknowledged.last().map_or(0, |last| last + 1);
     fixture.commit(message(n)).unwrap();
     acknowledged.push(n);
     assert_eq!(archived(&fixture.opened.store), acknowledged);

@@ -1,4 +1,5 @@
-//! `kill -9` at random moments: what was acknowledged is there, and every transaction is there whole or not at all.
+//! `kill -9` at random moments: what was acknowledged is there, and every transaction is there whole or not
+//! at all.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -8,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use godwit_store::{Cf, Outcome, Read, Rocks, Sink, StoreError, Submit, Tx, schema};
+use godwit_store::{Cf, Outcome, Read, Rocks, Sink, StoreError, Submit, schema};
 
 use crate::common::{append, archive, clock, put, rows, small};
 
@@ -76,7 +77,6 @@ fn write_until_killed(path: &Path) -> ! {
         let ops = vec![append(1, &n.to_be_bytes()), append(2, &n.to_be_bytes())];
         let mut tx = put(&format!("{n:010}"), "1");
         tx.ops.extend(ops);
-        let tx = Tx { lazy: false, ..tx };
         match opened.writer.submit(tx, n) {
             Ok(()) => n += 1,
             Err(_) => std::thread::yield_now(),
@@ -95,7 +95,7 @@ fn check(store: &Rocks, acknowledged: &[u32], moment: Duration) {
         archive(store, owner).iter().map(|row| u32::from_be_bytes(row[..].try_into().unwrap())).collect()
     };
     // Whole, in order, without gaps: what is there is a prefix of what was submitted.
-    assert_eq!(accounts, (0..accounts.len() as u32).collect::<Vec<_>>(), "killed after {moment:?}");
+    assert_eq!(accounts, (0..).take(accounts.len()).collect::<Vec<u32>>(), "killed after {moment:?}");
     assert_eq!(archived(1), accounts);
     assert_eq!(archived(2), accounts);
     let last = acknowledged.iter().max().unwrap();

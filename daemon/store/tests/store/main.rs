@@ -1,4 +1,5 @@
 //! Tests of the store on disk, in one program: each program links RocksDB once more.
+#![allow(clippy::unwrap_used, reason = "a test that fails says so")]
 
 mod common;
 mod damage;

@@ -1,4 +1,5 @@
-//! Random transactions against both stores and a plain map: same outcomes, same numbers, same contents, also reopened.
+//! Random transactions against both stores and a plain map: same outcomes, same numbers, same contents, also
+//! reopened.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

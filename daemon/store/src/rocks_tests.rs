@@ -1,0 +1,71 @@
+//! Tests of opening the database anew under readers.
+
+use std::fs;
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::schema;
+
+fn store() -> (tempfile::TempDir, Rocks) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Rocks::open(dir.path(), &Options::default()).unwrap();
+    assert!(write(&store, "a").is_ok());
+    (dir, store)
+}
+
+fn write(store: &Rocks, name: &str) -> Result<(), WriteError> {
+    let mut batch = store.batch().unwrap();
+    batch.put(Cf::Accounts, &schema::account(name), b"1");
+    store.write(batch, true)
+}
+
+/// Rows found by a scan that reads each of them once more.
+fn read(store: &Rocks) -> usize {
+    let (start, end) = schema::accounts();
+    let mut found = 0;
+    let mut each = |key: &[u8], value: &[u8]| {
+        let key = schema::account(std::str::from_utf8(key).unwrap());
+        assert_eq!(store.get(Cf::Accounts, &key).unwrap().as_deref(), Some(value));
+        found += 1;
+        ControlFlow::Continue(())
+    };
+    store.scan(&Range { cf: Cf::Accounts, start, end, reverse: false }, &mut each).unwrap();
+    found
+}
+
+#[test]
+fn readers_notice_nothing_of_a_reopening() {
+    let (_dir, store) = store();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(read(&store), 1);
+                }
+            });
+        }
+        let reopened: Vec<_> = (0..5).map(|_| store.reopen()).collect();
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(reopened, vec![Ok(()); 5]);
+    });
+    assert!(write(&store, "b").is_ok());
+    assert_eq!(read(&store), 2);
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_for_writing_is_read_on() {
+    let (dir, store) = store();
+    // RocksDB cannot lock a directory. Only reading is left, as on a file system that became read-only.
+    let lock = dir.path().join("LOCK");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    assert!(matches!(store.reopen(), Err(StoreError::Io(_))));
+    assert!(write(&store, "b").is_err());
+    assert_eq!(read(&store), 1);
+
+    fs::remove_dir(&lock).unwrap();
+    store.reopen().unwrap();
+    assert!(write(&store, "b").is_ok());
+    assert_eq!(read(&store), 2);
+}
