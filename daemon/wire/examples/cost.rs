@@ -1,4 +1,5 @@
-//! What a stanza costs: time in framer and parser, bytes of heap. `cargo run --release --example cost -p godwit-wire`.
+//! What a stanza costs: time in framer and parser, bytes of heap. `cargo run --release --example cost -p
+//! godwit-wire`.
 
 use godwit_wire::{Element, Framer, Jid, Limits, Scan, Scope, Stanza};
 use std::hint::black_box;
@@ -6,7 +7,8 @@ use std::time::Duration;
 
 const HEADER: &str = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
 const MESSAGE: &str = "<message type='chat' to='romeo@example.net/orchard' from='juliet@example.com/balcony' \
-    id='0f2a4c5e-77aa-4b0c-9d3e-0123456789ab' xml:lang='en'><body>Wherefore art thou, Romeo? Deny thy father.</body>\
+    id='0f2a4c5e-77aa-4b0c-9d3e-0123456789ab' xml:lang='en'>\
+    <body>Wherefore art thou, Romeo? Deny thy father.</body>\
     <active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/></message>";
 const ROUNDS: u32 = 200_000;
 

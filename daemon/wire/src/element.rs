@@ -1,7 +1,8 @@
 //! A parsed element that keeps its raw bytes.
 //!
-//! One arena per element: nodes in document order, their attributes and their pieces of text, all as ranges of
-//! the raw bytes. Only what the raw bytes do not show literally (references, CDATA, folded line ends) is kept apart.
+//! One arena per element: nodes in document order, their attributes and their pieces of text, all as ranges
+//! of the raw bytes. Only what the raw bytes do not show literally (references, CDATA, folded line ends) is
+//! kept apart.
 
 pub use crate::header::Header;
 pub use crate::parse::ParseError;
@@ -271,7 +272,8 @@ mod tests {
 
     #[test]
     fn the_view_shows_names_namespaces_attributes_text_and_bytes() {
-        let raw = "<message id=\"1\" xml:lang='de' p:id='2' xmlns:p='urn:p' note='&lt;\n&#10;'>a<b xmlns=''> x<c/>y\r\n</b>&amp;\
+        let raw = "<message id=\"1\" xml:lang='de' p:id='2' xmlns:p='urn:p' note='&lt;\n&#10;'>\
+                   a<b xmlns=''> x<c/>y\r\n</b>&amp;\
                    <![CDATA[<]]><p:d/ ></message>"
             .replace("/ >", " />");
         let element = parse(&raw);
@@ -305,6 +307,20 @@ mod tests {
         assert!(matches!(parse("<a>plain</a>").root().text(), Cow::Borrowed("plain")));
         assert_eq!(parse("<a>x<b>no</b>y<b/>z</a>").root().text(), "xyz");
         assert_eq!(parse("<a>x&#x1F600;</a>").root().text(), "x😀");
+    }
+
+    #[test]
+    fn a_namespace_named_xmlns_is_one_like_any_other() {
+        let element = parse("<a xmlns:p='xmlns' p:q='1' xmlns:q='u'><q:b/></a>");
+        assert_eq!(element.root().attr("p:q"), Some("1"));
+        assert!(element.root().child("b", "u").is_some());
+    }
+
+    #[test]
+    fn attributes_stay_unique_however_many_they_are() {
+        let many: String = (0..40).map(|n| format!(" a{n}='{n}'")).collect();
+        assert_eq!(parse(&format!("<a{many}/>")).root().attr("a39"), Some("39"));
+        assert_eq!(refused(format!("<a{many} a7=''/>").as_bytes()), StreamCondition::NotWellFormed);
     }
 
     #[test]

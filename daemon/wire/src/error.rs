@@ -304,7 +304,8 @@ mod tests {
         assert_eq!(
             text,
             "<stream:error><see-other-host xmlns='urn:ietf:params:xml:ns:xmpp-streams'>[::1]:5222\
-             </see-other-host></stream:error><stream:error><reset xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
+             </see-other-host></stream:error>\
+             <stream:error><reset xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
              <text xmlns='urn:ietf:params:xml:ns:xmpp-streams' xml:lang='en'>bye</text></stream:error>"
         );
     }

@@ -1,13 +1,13 @@
 //! Finds stanza boundaries in a byte stream, resumable at any byte, and enforces `Limits` while it scans.
 //!
-//! Every byte is looked at once, nothing is allocated, and any split of the input gives the same frames and the
-//! same error. (White space between stanzas is reported as it comes, so that no buffer is held for it: a run that
-//! arrives in pieces is one frame a piece.)
+//! Every byte is looked at once, nothing is allocated, and any split of the input gives the same frames and
+//! the same error. (White space between stanzas is reported as it comes, so that no buffer is held for it: a
+//! run that arrives in pieces is one frame a piece.)
 //!
 //! It judges what bounds the work of everybody behind it: sizes, nesting, the constructs that RFC 6120 §11.1
-//! forbids, control characters, the shape of tags. It leaves to the parser whether names match, namespaces are
-//! declared, references are defined, the bytes are UTF-8. After an error the stream is over and the state void.
-//! After `</stream:stream>` only white space may come.
+//! forbids, control characters, the shape of tags. It leaves to the parser whether names match, namespaces
+//! are declared, references are defined, the bytes are UTF-8. After an error the stream is over and the state
+//! void. After `</stream:stream>` only white space may come.
 
 mod lexis;
 mod scan;

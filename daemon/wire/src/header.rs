@@ -4,6 +4,10 @@ use crate::parse::{self, ParseError};
 use crate::scope::Prefix;
 use crate::{Scope, StreamCondition, StreamError, ns};
 
+/// Most bytes of extra prefixes and their namespace names: the connection holds them as long as it lives, and
+/// every stanza that comes over it is sent on with them.
+const EXTRA_PREFIXES_BYTES_MAX: usize = 1024;
+
 /// A stream header: the attributes of `<stream:stream>`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Header {
@@ -22,10 +26,12 @@ pub struct Header {
 }
 
 impl Header {
-    /// Parses a `StreamOpen` frame. Checks the root's name and namespaces (`invalid-namespace`, `bad-namespace-prefix`).
+    /// Parses a `StreamOpen` frame. Checks the root's name and namespaces (`invalid-namespace`,
+    /// `bad-namespace-prefix`).
     ///
-    /// Only the prefix `stream` is accepted for the root, as RFC 6120 §4.8.5 permits, and the default namespace
-    /// has to be `jabber:client` or `jabber:server`; which of the two is wanted is the caller's affair.
+    /// Only the prefix `stream` is accepted for the root, as RFC 6120 §4.8.5 permits, and the default
+    /// namespace has to be `jabber:client` or `jabber:server`; which of the two is wanted is the caller's
+    /// affair.
     pub fn parse(raw: &[u8]) -> Result<Header, ParseError> {
         let element = parse::header(raw)?;
         let root = element.root();
@@ -38,14 +44,21 @@ impl Header {
         if root.name() != "stream" {
             return Err(fault(StreamCondition::BadFormat, "the root is <stream:stream>"));
         }
-        let mut content = None;
+        let (mut content, mut extra_bytes) = (None, 0);
         let mut prefixes: Vec<Prefix> = Vec::new();
         for (prefix, uri) in root.declarations() {
             match prefix {
                 "" => content = Some(uri),
                 "stream" | "xml" => {}
-                _ => prefixes.push((prefix.into(), uri.into())),
+                _ => {
+                    extra_bytes += prefix.len() + uri.len();
+                    prefixes.push((prefix.into(), uri.into()));
+                }
             }
+        }
+        if extra_bytes > EXTRA_PREFIXES_BYTES_MAX {
+            let text = "the header declares too many or too long prefixes";
+            return Err(fault(StreamCondition::PolicyViolation, text));
         }
         let scope = match content {
             Some(ns::CLIENT) => Scope::client(),
@@ -63,7 +76,8 @@ impl Header {
         })
     }
 
-    /// Checks a `Declaration` frame: version 1.0, and `unsupported-encoding` for anything but UTF-8 (RFC 6120 §11.6).
+    /// Checks a `Declaration` frame: version 1.0, and `unsupported-encoding` for anything but UTF-8 (RFC 6120
+    /// §11.6).
     pub fn check_declaration(raw: &[u8]) -> Result<(), ParseError> {
         parse::declaration(raw)
     }
@@ -88,7 +102,8 @@ mod tests {
     #[test]
     fn the_ordinary_header() {
         let raw = format!(
-            "<stream:stream to='example.org' from=\"a@example.org\" version='1.0' xml:lang='de' id='&lt;' {CLIENT} {STREAM}>"
+            "<stream:stream to='example.org' from=\"a@example.org\" version='1.0' xml:lang='de' id='&lt;' \
+             {CLIENT} {STREAM}>"
         );
         let header = Header::parse(raw.as_bytes()).expect("a header");
         let expected = Header {
@@ -134,6 +149,7 @@ mod tests {
             (format!("<stream:features {CLIENT} {STREAM}>"), BadFormat),
             (format!("<stream:stream {CLIENT} {STREAM}/>"), BadFormat),
             (stream(&format!("{CLIENT} {STREAM} y:z=''")), BadNamespacePrefix),
+            (stream(&format!("{CLIENT} {STREAM} xmlns:x='{}'", "y".repeat(1024))), PolicyViolation),
             (stream(&format!("{CLIENT} {CLIENT} {STREAM}")), NotWellFormed),
             (stream(&format!("to='' to='' {CLIENT} {STREAM}")), NotWellFormed),
             (format!("<stream:stream {CLIENT} {STREAM}><a>x</a>"), NotWellFormed),

@@ -14,7 +14,8 @@ use std::str::FromStr;
 
 /// Most bytes in each part, RFC 7622 §3.
 const PART_BYTES_MAX: usize = 1023;
-/// Most bytes in a part before normalisation, which can shrink it (full-width characters are three bytes each).
+/// Most bytes in a part before normalisation, which can shrink it (full-width characters are three bytes
+/// each).
 const PART_BYTES_RAW_MAX: usize = 3 * PART_BYTES_MAX;
 /// Most bytes in a label and in a whole domain name, RFC 1035 §2.3.4.
 const LABEL_BYTES_MAX: usize = 63;

@@ -13,7 +13,7 @@ mod scope;
 pub mod stanza;
 pub mod writer;
 
-pub use element::{Element, Node, ParseError, Scope};
+pub use element::{Element, Header, Node, ParseError, Scope};
 pub use error::{Condition, ErrorType, StanzaError, StreamCondition, StreamError};
 pub use framer::{FrameKind, Framer, Scan};
 pub use jid::{Jid, JidError};

@@ -20,6 +20,8 @@ pub const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 pub const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
 /// Namespaces in XML: prefix `xml`.
 pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
+/// Namespaces in XML: prefix `xmlns`. No prefix can be bound to it.
+pub const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
 
 // RFC 3921 and RFC 6121: instant messaging and presence.
 

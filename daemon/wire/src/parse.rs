@@ -1,10 +1,11 @@
 //! Bytes to [`Element`] by rxml: the only file that names it.
 //!
 //! rxml's raw parser checks well-formedness and hands out each piece with its length in bytes; namespaces are
-//! resolved here, because the prefixes as written are needed afterwards to render a stanza without reparsing it.
+//! resolved here, because the prefixes as written are needed afterwards to render a stanza without reparsing
+//! it.
 
 use crate::element::{AttrData, Element, NodeData, NsId, Str, TextData, declared_prefix};
-use crate::{Scope, StreamCondition, StreamError};
+use crate::{Scope, StreamCondition, StreamError, ns};
 use rxml::error::EndOrError;
 use rxml::{Options, Parse, RawEvent, RawParser, WithOptions};
 use smallvec::SmallVec;
@@ -346,19 +347,26 @@ impl Tree {
         }
     }
 
-    /// No two attributes may have the same name, nor different prefixes for the same namespace and the same local name.
+    /// No two attributes may have the same name, nor different prefixes for the same namespace and the same
+    /// local name.
     fn check_unique(&self, attrs: &[AttrData]) -> Result<(), ParseError> {
         let mut seen: SmallVec<[(&str, &str); ATTRIBUTES_INLINE]> = SmallVec::new();
         for attr in attrs {
             let name = self.element.str(attr.name);
             seen.push(match name.split_once(':') {
                 None => ("", name),
-                Some(("xmlns", prefix)) => ("xmlns", prefix),
+                Some(("xmlns", prefix)) => (ns::XMLNS, prefix),
                 Some((prefix, local)) => (self.element.uri(self.resolve(prefix)?), local),
             });
         }
-        seen.sort_unstable();
-        if seen.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
+        let twice = if seen.len() <= ATTRIBUTES_INLINE {
+            // Names mostly differ in length already, so comparing each pair beats sorting a few.
+            seen.iter().enumerate().any(|(at, a)| seen.iter().skip(at + 1).any(|b| a.1 == b.1 && a.0 == b.0))
+        } else {
+            seen.sort_unstable();
+            seen.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
+        };
+        if twice {
             return Err(rxml::Error::DuplicateAttribute.into());
         }
         Ok(())

@@ -8,7 +8,8 @@ use std::sync::Arc;
 /// A prefix and its namespace name.
 pub(crate) type Prefix = (Box<str>, Box<str>);
 
-/// Namespaces that the peer declared on its stream header (default namespace and prefixes); inherited by stanzas.
+/// Namespaces that the peer declared on its stream header (default namespace and prefixes); inherited by
+/// stanzas.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scope {
     /// The content namespace is `jabber:server`.

@@ -1,7 +1,7 @@
 //! Typed views of message, presence and iq (RFC 6120 §8, RFC 6121): addresses parsed, the rest kept raw.
 //!
-//! A stanza is never taken apart and written anew: [`Stanza::render`] writes a new start tag around the bytes that
-//! came, so that a child which nobody here understands arrives as it was sent.
+//! A stanza is never taken apart and written anew: [`Stanza::render`] writes a new start tag around the bytes
+//! that came, so that a child which nobody here understands arrives as it was sent.
 
 use crate::writer::write_attr;
 use crate::{Condition, Element, Jid, Node, StanzaError, Writer};
@@ -84,9 +84,9 @@ pub struct Stanza {
 }
 
 impl Stanza {
-    /// From an element in `jabber:client` (`jabber:server` on a server's stream). `Err` holds the stanza error to send
-    /// back: `jid-malformed` for a bad `to` or `from`, `bad-request` for an iq without id, with a wrong type, or
-    /// (get/set) without exactly one child. `Ok(None)` if the element is no stanza.
+    /// From an element in `jabber:client` (`jabber:server` on a server's stream). `Err` holds the stanza
+    /// error to send back: `jid-malformed` for a bad `to` or `from`, `bad-request` for an iq without id, with
+    /// a wrong type, or (get/set) without exactly one child. `Ok(None)` if the element is no stanza.
     pub fn from_element(element: Element) -> Result<Option<Stanza>, Box<(Element, StanzaError)>> {
         let root = element.root();
         let kind = match Kind::from_name(root.name()) {
@@ -167,12 +167,14 @@ impl Stanza {
         self.root().child(name, ns)
     }
 
-    /// Appends the stanza with the start tag rewritten: the given `from` and `to`, all other attributes kept, prefixes that the
-    /// stream header declared added, children copied raw except those for which `drop` is true; always with an end tag
-    /// (`<message …></message>`), so that [`splice`] can add to it. No xmlns for `jabber:client`: it is the stream's default.
+    /// Appends the stanza with the start tag rewritten: the given `from` and `to`, all other attributes kept,
+    /// prefixes that the stream header declared added, children copied raw except those for which `drop` is
+    /// true; always with an end tag (`<message …></message>`), so that [`splice`] can add to it. No xmlns for
+    /// `jabber:client`: it is the stream's default.
     ///
-    /// A start tag that is written with a prefix and gives its children another default namespace than the stream's is
-    /// kept as it is, `<c:message xmlns:c='jabber:client' xmlns='urn:other'>`, because the children depend on it.
+    /// A start tag that is written with a prefix and gives its children another default namespace than the
+    /// stream's is kept as it is, `<c:message xmlns:c='jabber:client' xmlns='urn:other'>`, because the
+    /// children depend on it.
     pub fn render(
         &self,
         out: &mut Vec<u8>,
@@ -220,7 +222,8 @@ impl Stanza {
         write_error_reply(out, self.kind, self.id(), from, to, error);
     }
 
-    /// Appends the result of an iq get or set: addresses swapped, same id, `payload` (raw XML, may be empty) inside.
+    /// Appends the result of an iq get or set: addresses swapped, same id, `payload` (raw XML, may be empty)
+    /// inside.
     pub fn iq_result(&self, out: &mut Vec<u8>, payload: &[u8]) {
         let (from, to) = (self.to.as_ref().map(Jid::as_str), self.from.as_ref().map(Jid::as_str));
         let mut w = Writer::new(out);
@@ -229,8 +232,9 @@ impl Stanza {
     }
 }
 
-/// Appends the error reply to an element that [`Stanza::from_element`] refused: its `to` goes back as sent, and `to` is
-/// the sender as the server knows it. Nothing if the element is no stanza, or an error itself (RFC 6120 §8.3.1).
+/// Appends the error reply to an element that [`Stanza::from_element`] refused: its `to` goes back as sent,
+/// and `to` is the sender as the server knows it. Nothing if the element is no stanza, or an error itself
+/// (RFC 6120 §8.3.1).
 pub fn refuse(out: &mut Vec<u8>, element: &Element, to: Option<&Jid>, error: &StanzaError) {
     let root = element.root();
     if let Some(kind) = Kind::from_name(root.name())
@@ -371,19 +375,22 @@ mod tests {
     #[test]
     fn rendering_changes_the_start_tag_only() {
         let mut message = stanza(
-            "<message to='a@b' id='&apos;1&#10;' from='forged@x' xmlns='jabber:client' p:q='r' xmlns:p='urn:p' \
+            "<message to='a@b' id='&apos;1&#10;' from='forged@x' xmlns='jabber:client' \
+             p:q='r' xmlns:p='urn:p' \
              ><body>&lt;&#x20AC;</body> <p:x  y = \"z\"/><![CDATA[t]]></message >",
         );
         message.from = Jid::parse("me@here/now").ok();
         assert_eq!(
             rendered(&message),
-            "<message id='&apos;1&#10;' p:q='r' from='me@here/now' to='a@b' xmlns:p='urn:p'><body>&lt;&#x20AC;</body> \
+            "<message id='&apos;1&#10;' p:q='r' from='me@here/now' to='a@b' xmlns:p='urn:p'>\
+             <body>&lt;&#x20AC;</body> \
              <p:x  y = \"z\"/><![CDATA[t]]></message>"
         );
         let kept = text(|out| message.render(out, None, None, &|child| child.ns() == "urn:p"));
         assert_eq!(
             kept,
-            "<message id='&apos;1&#10;' p:q='r' xmlns:p='urn:p'><body>&lt;&#x20AC;</body> <![CDATA[t]]></message>"
+            "<message id='&apos;1&#10;' p:q='r' xmlns:p='urn:p'>\
+             <body>&lt;&#x20AC;</body> <![CDATA[t]]></message>"
         );
         let spliced = text(|out| splice(out, rendered(&stanza("<presence/>")).as_bytes(), b"<x/>"));
         assert_eq!(spliced, "<presence><x/></presence>");
@@ -400,7 +407,8 @@ mod tests {
         let out = rendered(&stanza);
         assert_eq!(
             out,
-            "<message xmlns:y='urn:own' xmlns:x='urn:&lt;x' xmlns:c='jabber:client'><x:a/><y:b/><c:body/></message>"
+            "<message xmlns:y='urn:own' xmlns:x='urn:&lt;x' xmlns:c='jabber:client'>\
+             <x:a/><y:b/><c:body/></message>"
         );
         let again = Element::parse(out.as_bytes(), &Scope::client()).expect("complete in itself");
         assert!(again.root().child("a", "urn:<x").is_some() && again.root().child("b", "urn:own").is_some());

@@ -84,7 +84,8 @@ impl<'a> Writer<'a> {
         self.start(name).attr("xmlns", ns).end()
     }
 
-    /// Ends the start tag under way with `>` though nothing follows yet: for a stream header, which stays open.
+    /// Ends the start tag under way with `>` though nothing follows yet: for a stream header, which stays
+    /// open.
     pub fn content(&mut self) -> &mut Self {
         if std::mem::take(&mut self.in_tag) {
             self.out.push(b'>');
@@ -203,7 +204,10 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn any_text_and_value_survive(text in any::<String>(), value in "[\\t\\n\\r -~\u{0}-\u{10}\u{ffff}äß]*") {
+        fn any_text_and_value_survive(
+            text in any::<String>(),
+            value in "[\\t\\n\\r -~\u{0}-\u{10}\u{ffff}äß]*",
+        ) {
             let xml = written(|w| {
                 w.start("a").attr("v", &value).text(&text).end();
             });

@@ -120,7 +120,10 @@ proptest! {
     }
 
     #[test]
-    fn framer_and_parser_agree_with_rxml_on_documents(stanzas in prop::collection::vec(element(), 0..4), gap in "[ \\n]{0,3}") {
+    fn framer_and_parser_agree_with_rxml_on_documents(
+        stanzas in prop::collection::vec(element(), 0..4),
+        gap in "[ \\n]{0,3}",
+    ) {
         differential(stanzas.join(&gap).as_bytes(), &Limits::default());
     }
 

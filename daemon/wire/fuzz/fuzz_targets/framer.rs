@@ -1,4 +1,5 @@
-//! Any split of any input gives the same frames. The first bytes choose limits and cuts, the rest is the input.
+//! Any split of any input gives the same frames. The first bytes choose limits and cuts, the rest is the
+//! input.
 #![no_main]
 
 #[path = "../../tests/oracle/mod.rs"]

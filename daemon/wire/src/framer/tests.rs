@@ -55,8 +55,8 @@ fn state_is_small() {
 #[test]
 fn a_whole_stream() {
     use FrameKind::*;
-    let input = "<?xml version='1.0'?>\n<stream:stream to='a'>  <a/><b c='>' d=\"'/>\"><b>x</b><![CDATA[</b>]]]]>\
-                 <c /></b\t>\n</stream:stream > ";
+    let input = "<?xml version='1.0'?>\n<stream:stream to='a'>  <a/><b c='>' d=\"'/>\"><b>x</b>\
+                 <![CDATA[</b>]]]]><c /></b\t>\n</stream:stream > ";
     let expected = [
         (Declaration, "<?xml version='1.0'?>"),
         (Whitespace, "\n"),

@@ -1,7 +1,8 @@
 //! What must hold for any input at all: shared by the property tests and the fuzz targets.
 //!
-//! rxml's own full parser is the oracle. It reads a whole stream; the framer and [`Element::parse`] have to come to
-//! the same frames and the same trees, except where they are stricter on purpose, which is spelled out here.
+//! rxml's own full parser is the oracle. It reads a whole stream; the framer and [`Element::parse`] have to
+//! come to the same frames and the same trees, except where they are stricter on purpose, which is spelled
+//! out here.
 
 #![allow(dead_code)] // each test binary and fuzz target uses its part
 
@@ -25,7 +26,8 @@ pub(crate) struct Outcome {
     pub(crate) pending: u32,
 }
 
-/// Scans `input` handed over in pieces that end at `cuts` (ascending); the state is imaged between the pieces.
+/// Scans `input` handed over in pieces that end at `cuts` (ascending); the state is imaged between the
+/// pieces.
 pub(crate) fn outcome(input: &[u8], cuts: &[usize], limits: &Limits, bytes_max: u32) -> Outcome {
     let mut framer = Framer::new();
     let mut frames: Vec<(FrameKind, Range<usize>)> = Vec::new();
@@ -212,8 +214,8 @@ pub(crate) fn differential(stanzas: &[u8], limits: &Limits) {
         }
         (Some(error), None) => {
             assert!(elements.len() <= theirs.elements);
-            // rxml may need more bytes to see what is wrong, but it must not complete what was refused: except that
-            // to it, text between stanzas is text like any other.
+            // rxml may need more bytes to see what is wrong, but it must not complete what was refused:
+            // except that to it, text between stanzas is text like any other.
             let text_outside = error.text.as_deref() == Some("text outside a stanza");
             let may_go_on = by_limit(error) || text_outside;
             assert!(elements.len() == theirs.elements || may_go_on, "{error} of what rxml accepts");
