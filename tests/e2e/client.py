@@ -11,7 +11,7 @@ SECONDS_MAX = 10
 
 
 class Client(ClientXMPP):
-    """Connects to a daemon of the harness by address, verifies its certificate, answers no subscription itself."""
+    """Connects to a daemon of the harness by address, verifies its certificate, answers no request."""
 
     def __init__(self, daemon, jid, password, plugins=(), direct=False, mechanism=None, tls_version=None):
         super().__init__(jid, password, sasl_mech=mechanism)
@@ -31,8 +31,19 @@ class Client(ClientXMPP):
         self.changed = asyncio.Event()
         self.events = []
         self.add_filter("in", self._keep)
-        for name in ("session_start", "session_resumed", "failed_auth", "failed_all_auth", "disconnected",
-                     "stream_error", "stanza_acked", "sm_enabled", "sm_failed", "tls_success", "killed"):
+        for name in (
+            "session_start",
+            "session_resumed",
+            "failed_auth",
+            "failed_all_auth",
+            "disconnected",
+            "stream_error",
+            "stanza_acked",
+            "sm_enabled",
+            "sm_failed",
+            "tls_success",
+            "killed",
+        ):
             self.add_event_handler(name, self._event_keeper(name))
 
     def _keep(self, stanza):
@@ -45,6 +56,7 @@ class Client(ClientXMPP):
         def keep(data):
             self.events.append((name, data))
             self.changed.set()
+
         return keep
 
     def dial(self):
@@ -61,25 +73,31 @@ class Client(ClientXMPP):
             except TimeoutError:
                 got = [str(stanza)[:300] for stanza in self.inbox]
                 events = [name for name, _ in self.events]
-                raise AssertionError(f"{self.requested_jid}: no {what} in {seconds} s; have {got} {events}") from None
+                raise AssertionError(
+                    f"{self.requested_jid}: no {what} in {seconds} s; have {got} {events}"
+                ) from None
         return found
 
     async def event_named(self, *names, seconds=SECONDS_MAX):
         """Waits for one of the events, takes it out and returns (name, data)."""
+
         def find():
             for index, (name, _) in enumerate(self.events):
                 if name in names:
                     return self.events.pop(index)
             return None
+
         return await self._wait(find, f"event {names}", seconds)
 
     async def expect(self, kind, match=lambda stanza: True, seconds=SECONDS_MAX):
-        """Waits for the first stanza of `kind` ("message", "presence", "iq") that matches and takes it out."""
+        """Waits for the first stanza of `kind` (message, presence, iq) that matches and takes it out."""
+
         def find():
             for index, stanza in enumerate(self.inbox):
                 if stanza.name == kind and match(stanza):
                     return self.inbox.pop(index)
             return None
+
         return await self._wait(find, kind, seconds)
 
     async def message(self, body, seconds=SECONDS_MAX):
@@ -88,15 +106,19 @@ class Client(ClientXMPP):
 
     async def presence(self, sender, kind="available", seconds=SECONDS_MAX):
         """Waits for presence of type `kind` from the JID (bare or full) `sender`."""
+
         def match(p):
             return str(sender) in (p["from"].full, p["from"].bare) and p.xml.get("type", "available") == kind
+
         return await self.expect("presence", match, seconds)
 
     async def push(self, jid, seconds=SECONDS_MAX):
         """Waits for a roster push about `jid`; returns its item element."""
+
         def item_of(iq):
             items = iq.xml.findall("{jabber:iq:roster}query/{jabber:iq:roster}item")
             return next((i for i in items if i.get("jid") == jid), None) if iq["type"] == "set" else None
+
         return item_of(await self.expect("iq", lambda iq: item_of(iq) is not None, seconds))
 
     def bodies(self):
@@ -152,7 +174,7 @@ async def clients(*all_clients, **login):
 
 
 async def befriend(one, other):
-    """Mutual subscription between two logged-in clients, with everything it sends taken out of the inboxes."""
+    """Mutual subscription between two logged-in clients; what it sent is taken out of the inboxes."""
     for asker, asked in ((one, other), (other, one)):
         asker.subscription("subscribe", asked.boundjid.bare)
         await asked.presence(asker.boundjid.bare, "subscribe")

@@ -40,7 +40,7 @@ def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
         for daemon in list(harness.daemon.running_daemons()):
-            text = daemon.read_log()[-harness.daemon.LOG_BYTES_SHOWN_MAX:]
+            text = daemon.read_log()[-harness.daemon.LOG_BYTES_SHOWN_MAX :]
             report.sections.append((f"log of {daemon.config}", text))
     return report
 
@@ -70,8 +70,10 @@ def own_daemon():
 @pytest.fixture
 def account(daemon):
     """A factory of fresh accounts on `daemon`: returns the bare JID; the password is PASSWORD."""
+
     def make(stem="user"):
         jid = f"{stem}{next(_numbers)}@{daemon.domain}"
         daemon.add_account(jid, PASSWORD)
         return jid
+
     return make

@@ -40,7 +40,11 @@ async def test_bare_jid_reaches_available_resources(daemon, account, kind):
 
 async def test_full_jid_reaches_that_resource_alone(daemon, account):
     jid = account()
-    ann, phone, laptop = Client(daemon, account(), PASSWORD), device(daemon, jid, "phone"), device(daemon, jid, "laptop")
+    ann, phone, laptop = (
+        Client(daemon, account(), PASSWORD),
+        device(daemon, jid, "phone"),
+        device(daemon, jid, "laptop"),
+    )
     async with clients(ann, phone, laptop):
         ann.send_message(mto=f"{jid}/laptop", mbody="for the laptop", mtype="chat")
         ann.send_message(mto=f"{jid}/phone", mbody="for the phone", mtype="chat")
@@ -102,8 +106,10 @@ async def test_stanza_id_is_the_servers_and_origin_id_the_clients(daemon, accoun
     ann, ben = Client(daemon, account(), PASSWORD), Client(daemon, account(), PASSWORD)
     async with clients(ann, ben):
         forged = f"<stanza-id xmlns='urn:xmpp:sid:0' id='forged' by='{ben.boundjid.bare}'/>"
-        ann.send_raw(f"<message to='{ben.boundjid.bare}' type='chat' id='m1'><body>ids</body>"
-                     f"<origin-id xmlns='urn:xmpp:sid:0' id='mine'/>{forged}</message>")
+        ann.send_raw(
+            f"<message to='{ben.boundjid.bare}' type='chat' id='m1'><body>ids</body>"
+            f"<origin-id xmlns='urn:xmpp:sid:0' id='mine'/>{forged}</message>"
+        )
         message = await ben.message("ids")
         assert message.xml.find(ORIGIN_ID).get("id") == "mine" and message["id"] == "m1"
         own = [e.get("id") for e in message.xml.findall(STANZA_ID) if e.get("by") == ben.boundjid.bare]
@@ -113,12 +119,16 @@ async def test_stanza_id_is_the_servers_and_origin_id_the_clients(daemon, accoun
 async def test_unknown_children_and_languages_pass_unchanged(daemon, account):
     ann, ben = Client(daemon, account(), PASSWORD), Client(daemon, account(), PASSWORD)
     async with clients(ann, ben):
-        ann.send_raw(f"<message to='{ben.boundjid.bare}' type='chat' xml:lang='de'><body>Grüße &lt;&amp;&gt; 🦆</body>"
-                     "<body xml:lang='en'>Greetings</body><p:extra xmlns:p='urn:x:test' p:a='1'>"
-                     "<p:inner/>text<other xmlns='urn:y:test'/></p:extra></message>")
+        ann.send_raw(
+            f"<message to='{ben.boundjid.bare}' type='chat' xml:lang='de'><body>Grüße &lt;&amp;&gt; 🦆</body>"
+            "<body xml:lang='en'>Greetings</body><p:extra xmlns:p='urn:x:test' p:a='1'>"
+            "<p:inner/>text<other xmlns='urn:y:test'/></p:extra></message>"
+        )
         message = await ben.expect("message", lambda m: m.xml.find("{urn:x:test}extra") is not None)
-        bodies = {b.get("{http://www.w3.org/XML/1998/namespace}lang"): b.text
-                  for b in message.xml.findall(f"{{{NS['c']}}}body")}
+        bodies = {
+            b.get("{http://www.w3.org/XML/1998/namespace}lang"): b.text
+            for b in message.xml.findall(f"{{{NS['c']}}}body")
+        }
         assert bodies == {None: "Grüße <&> 🦆", "en": "Greetings"}
         extra = message.xml.find("{urn:x:test}extra")
         assert extra.get("{urn:x:test}a") == "1" and extra[0].tail == "text"
@@ -137,8 +147,10 @@ async def test_errors_and_headlines_are_not_kept_offline(daemon, account):
     jid = account()
     async with clients(Client(daemon, account(), PASSWORD)) as (ann,):
         ann.send_message(mto=jid, mbody="news", mtype="headline")
-        ann.send_raw(f"<message to='{jid}' type='error'><body>broken</body><error type='cancel'>"
-                     "<gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>")
+        ann.send_raw(
+            f"<message to='{jid}' type='error'><body>broken</body><error type='cancel'>"
+            "<gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+        )
         await ann.settle()
         async with clients(Client(daemon, jid, PASSWORD)) as (ben,):
             await ben.settle()
@@ -150,10 +162,16 @@ def test_what_cannot_be_delivered_is_answered(daemon, account):
     with RawClient(daemon) as raw:
         raw.login(account().split("@")[0], PASSWORD)
         cases = [
-            (f"<message to='nobody-here@{daemon.domain}' type='chat' id='a'><body>x</body></message>", "service-unavailable"),
+            (
+                f"<message to='nobody-here@{daemon.domain}' type='chat' id='a'><body>x</body></message>",
+                "service-unavailable",
+            ),
             (f"<message to='{jid}' type='groupchat' id='b'><body>x</body></message>", "service-unavailable"),
             ("<message to='@@@' type='chat' id='c'><body>x</body></message>", "jid-malformed"),
-            ("<message to='user@elsewhere.test' type='chat' id='d'><body>x</body></message>", "remote-server-not-found"),
+            (
+                "<message to='user@elsewhere.test' type='chat' id='d'><body>x</body></message>",
+                "remote-server-not-found",
+            ),
         ]
         for stanza, condition in cases:
             raw.send(stanza)

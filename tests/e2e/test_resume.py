@@ -144,7 +144,9 @@ async def test_the_story(own_daemon):
         raw.login("alice", PASSWORD)
         enable(raw)
         for number in range(50):
-            raw.send(f"<message to='bob@localhost' type='chat' id='s{number}'><body>kept {number}</body></message>")
+            raw.send(
+                f"<message to='bob@localhost' type='chat' id='s{number}'><body>kept {number}</body></message>"
+            )
         assert acknowledged(raw) == 50
         daemon.kill()
         try:

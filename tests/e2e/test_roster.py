@@ -161,12 +161,19 @@ def test_bad_roster_sets_are_refused(daemon, account):
     user = account().split("@")[0]
     with RawClient(daemon) as raw:
         raw.login(user, PASSWORD)
-        for items in ("<item jid='a@b.test'/><item jid='c@b.test'/>", "<item/>", "", "<item jid='@bad@'/>",
-                      "<item jid='a@b.test'><group>g</group><group>g</group></item>",
-                      "<item jid='a@b.test'><group/></item>"):
+        for items in (
+            "<item jid='a@b.test'/><item jid='c@b.test'/>",
+            "<item/>",
+            "",
+            "<item jid='@bad@'/>",
+            "<item jid='a@b.test'><group>g</group><group>g</group></item>",
+            "<item jid='a@b.test'><group/></item>",
+        ):
             answer = raw.iq("set", f"<query xmlns='{NS['roster']}'>{items}</query>", ident="bad")
             assert answer.get("type") == "error", items
-        answer = raw.iq("set", f"<query xmlns='{NS['roster']}'><item jid='not@there.test' subscription='remove'/></query>")
+        answer = raw.iq(
+            "set", f"<query xmlns='{NS['roster']}'><item jid='not@there.test' subscription='remove'/></query>"
+        )
         assert answer.find(f".//{{{NS['stanzas']}}}item-not-found") is not None
 
 
@@ -176,5 +183,6 @@ def test_the_roster_of_another_account_is_closed(daemon, account):
     with RawClient(daemon) as raw:
         raw.login(user, PASSWORD)
         for kind in ("get", "set"):
-            body = f"<query xmlns='{NS['roster']}'>{'<item jid=' + chr(39) + 'a@b.test' + chr(39) + '/>' if kind == 'set' else ''}</query>"
+            item = "<item jid='a@b.test'/>" if kind == "set" else ""
+            body = f"<query xmlns='{NS['roster']}'>{item}</query>"
             assert raw.iq(kind, body, to=other, ident=kind).get("type") == "error"

@@ -1,4 +1,4 @@
-"""What the server itself answers: disco, version, ping, time, last activity, unknown requests, registration."""
+"""What the server itself answers: disco, version, ping, time, last activity, registration."""
 
 import time
 from datetime import UTC, datetime
@@ -18,8 +18,15 @@ async def test_disco_of_the_server(daemon, account):
         info = await one.plugin["xep_0030"].get_info(jid=daemon.domain)
         identities = {(i[0], i[1]) for i in info["disco_info"]["identities"]}
         assert ("server", "im") in identities
-        wanted = {"http://jabber.org/protocol/disco#info", "http://jabber.org/protocol/disco#items", "jabber:iq:version",
-                  "urn:xmpp:ping", "urn:xmpp:time", "jabber:iq:last", "msgoffline"}
+        wanted = {
+            "http://jabber.org/protocol/disco#info",
+            "http://jabber.org/protocol/disco#items",
+            "jabber:iq:version",
+            "urn:xmpp:ping",
+            "urn:xmpp:time",
+            "jabber:iq:last",
+            "msgoffline",
+        }
         assert wanted <= set(info["disco_info"]["features"])
         items = await one.plugin["xep_0030"].get_items(jid=daemon.domain)
         assert items["type"] == "result"
@@ -32,7 +39,9 @@ async def test_disco_of_the_own_account(daemon, account):
 
 
 async def test_version_ping_time(daemon, account):
-    async with clients(Client(daemon, account(), PASSWORD, plugins=["xep_0092", "xep_0199", "xep_0202"])) as (one,):
+    async with clients(Client(daemon, account(), PASSWORD, plugins=["xep_0092", "xep_0199", "xep_0202"])) as (
+        one,
+    ):
         version = (await one.plugin["xep_0092"].get_version(daemon.domain))["software_version"]
         assert version["name"].lower() == "godwit" and version["version"]
         assert await one.plugin["xep_0199"].ping(daemon.domain, timeout=5) < 5
@@ -79,7 +88,9 @@ async def test_requests_between_clients_pass_with_their_answers(daemon, account)
     ann, ben = (Client(daemon, account(), PASSWORD, plugins=["xep_0092", "xep_0199"]) for _ in range(2))
     async with clients(ann, ben):
         ben.plugin["xep_0092"].software_name = "ben's client"
-        assert (await ann.plugin["xep_0092"].get_version(ben.boundjid.full))["software_version"]["name"] == "ben's client"
+        assert (await ann.plugin["xep_0092"].get_version(ben.boundjid.full))["software_version"][
+            "name"
+        ] == "ben's client"
         assert await ann.plugin["xep_0199"].ping(ben.boundjid.full, timeout=5) < 5
 
 
@@ -87,7 +98,10 @@ def test_registration_is_off_by_default(daemon):
     with RawClient(daemon) as raw:
         features = raw.open_stream()
         assert features.find("{http://jabber.org/features/iq-register}register") is None
-        raw.send(f"<iq type='set' id='r'><query xmlns='{REGISTER}'><username>eve</username><password>x</password></query></iq>")
+        raw.send(
+            f"<iq type='set' id='r'><query xmlns='{REGISTER}'>"
+            "<username>eve</username><password>x</password></query></iq>"
+        )
         answer = raw.element()
         assert answer.get("type") == "error" or answer.tag.endswith("}error")
 
@@ -99,7 +113,10 @@ def test_registration_when_turned_on(own_daemon):
         features = raw.open_stream()
         assert features.find("{http://jabber.org/features/iq-register}register") is not None
         form = raw.iq("get", f"<query xmlns='{REGISTER}'/>", ident="f")
-        assert form.find(f".//{{{REGISTER}}}username") is not None and form.find(f".//{{{REGISTER}}}password") is not None
+        assert (
+            form.find(f".//{{{REGISTER}}}username") is not None
+            and form.find(f".//{{{REGISTER}}}password") is not None
+        )
         assert raw.iq("set", body, ident="r").get("type") == "result"
         again = raw.iq("set", body, ident="again")
         assert again.find(f".//{{{NS['stanzas']}}}conflict") is not None
@@ -112,7 +129,9 @@ def test_password_change_and_account_removal(daemon, account):
     user = jid.split("@")[0]
     with RawClient(daemon) as raw:
         raw.login(user, PASSWORD)
-        change = f"<query xmlns='{REGISTER}'><username>{user}</username><password>second pass</password></query>"
+        change = (
+            f"<query xmlns='{REGISTER}'><username>{user}</username><password>second pass</password></query>"
+        )
         assert raw.iq("set", change, to=daemon.domain).get("type") == "result"
     with RawClient(daemon) as raw:
         raw.open_stream()

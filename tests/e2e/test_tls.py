@@ -12,16 +12,21 @@ from conftest import PASSWORD
 from harness import RawClient
 
 SECONDS_MAX = 15
-HEADER = ("<stream:stream to='localhost' version='1.0' xmlns='jabber:client' "
-          "xmlns:stream='http://etherx.jabber.org/streams'>")
+HEADER = (
+    "<stream:stream to='localhost' version='1.0' xmlns='jabber:client' "
+    "xmlns:stream='http://etherx.jabber.org/streams'>"
+)
 
 
 @pytest.fixture(scope="module")
 def daemon():
     certs = harness.Certificates()
-    further = [{"certificate": str(certs.chain(kind)), "key": str(certs.key(kind))} for kind in ("second", "rsa")]
-    with harness.Daemon(domains=["localhost", "one.test", "two.test", "rsa.test"],
-                        settings={"tls.sni": further}) as one:
+    further = [
+        {"certificate": str(certs.chain(kind)), "key": str(certs.key(kind))} for kind in ("second", "rsa")
+    ]
+    with harness.Daemon(
+        domains=["localhost", "one.test", "two.test", "rsa.test"], settings={"tls.sni": further}
+    ) as one:
         yield one
 
 
@@ -38,8 +43,13 @@ def fingerprint(output):
     found = re.search(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", output, re.S)
     if not found:
         return ""
-    done = subprocess.run(["openssl", "x509", "-noout", "-fingerprint", "-sha256"], input=found.group(), text=True,
-                          capture_output=True, timeout=SECONDS_MAX)
+    done = subprocess.run(
+        ["openssl", "x509", "-noout", "-fingerprint", "-sha256"],
+        input=found.group(),
+        text=True,
+        capture_output=True,
+        timeout=SECONDS_MAX,
+    )
     return done.stdout.strip().split("=", 1)[1]
 
 
@@ -60,8 +70,10 @@ def test_older_versions_are_refused(daemon):
         assert fingerprint(output) == ""
 
 
-@pytest.mark.parametrize("cipher", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384",
-                                    "ECDHE-ECDSA-CHACHA20-POLY1305"])
+@pytest.mark.parametrize(
+    "cipher",
+    ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"],
+)
 def test_ciphers_of_tls_1_2(daemon, cipher):
     assert f"Cipher is {cipher}" in s_client(daemon, "-tls1_2", "-cipher", cipher)
 
@@ -71,12 +83,26 @@ def test_weak_ciphers_are_refused(daemon, cipher):
     assert fingerprint(s_client(daemon, "-tls1_2", "-cipher", f"{cipher}@SECLEVEL=0")) == ""
 
 
-@pytest.mark.parametrize("suite", ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"])
+@pytest.mark.parametrize(
+    "suite", ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"]
+)
 def test_each_suite_of_tls_1_3_carries_data_both_ways(daemon, suite):
     """The record layer is ours: a stream header goes in, the features come out."""
-    command = ["openssl", "s_client", "-connect", f"{daemon.address}:{daemon.tls_port}", "-tls1_3",
-               "-ciphersuites", suite, "-quiet", "-servername", "localhost"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as client:
+    command = [
+        "openssl",
+        "s_client",
+        "-connect",
+        f"{daemon.address}:{daemon.tls_port}",
+        "-tls1_3",
+        "-ciphersuites",
+        suite,
+        "-quiet",
+        "-servername",
+        "localhost",
+    ]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as client:
         try:
             client.stdin.write(HEADER.encode())
             client.stdin.flush()
@@ -99,8 +125,17 @@ def test_alpn(daemon):
     assert "no application protocol" in other and not fingerprint(other), other
 
 
-@pytest.mark.parametrize("name, kind", [("localhost", "main"), ("one.test", "main"), ("two.test", "second"),
-                                        ("rsa.test", "rsa"), ("unknown.test", "main"), (None, "main")])
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("localhost", "main"),
+        ("one.test", "main"),
+        ("two.test", "second"),
+        ("rsa.test", "rsa"),
+        ("unknown.test", "main"),
+        (None, "main"),
+    ],
+)
 def test_the_certificate_follows_the_name_asked_for(daemon, name, kind):
     asked = ["-noservername"] if name is None else ["-servername", name]
     assert fingerprint(s_client(daemon, *asked)) == daemon.certs.fingerprint(kind)
@@ -117,14 +152,27 @@ def test_starttls_picks_by_name_too(daemon):
 
 
 @pytest.mark.skipif(not shutil.which("gnutls-cli"), reason="gnutls-cli (package gnutls-bin) is not installed")
-@pytest.mark.parametrize("priority, version", [("NORMAL:-VERS-ALL:+VERS-TLS1.2", "TLS1.2"),
-                                               ("NORMAL:-VERS-ALL:+VERS-TLS1.3", "TLS1.3")])
+@pytest.mark.parametrize(
+    "priority, version",
+    [("NORMAL:-VERS-ALL:+VERS-TLS1.2", "TLS1.2"), ("NORMAL:-VERS-ALL:+VERS-TLS1.3", "TLS1.3")],
+)
 @pytest.mark.parametrize("tls", [True, False], ids=["direct", "starttls"])
 def test_gnutls(daemon, priority, version, tls):
     port = daemon.tls_port if tls else daemon.port
     way = [] if tls else ["--starttls-proto=xmpp"]
-    command = ["gnutls-cli", "--insecure", "--no-ca-verification", "--priority", priority, "-p", str(port), *way,
-               "--sni-hostname=localhost", "--verify-hostname=localhost", "localhost" if not tls else daemon.address]
+    command = [
+        "gnutls-cli",
+        "--insecure",
+        "--no-ca-verification",
+        "--priority",
+        priority,
+        "-p",
+        str(port),
+        *way,
+        "--sni-hostname=localhost",
+        "--verify-hostname=localhost",
+        "localhost" if not tls else daemon.address,
+    ]
     done = subprocess.run(command, input=HEADER, capture_output=True, text=True, timeout=SECONDS_MAX)
     assert f"({version}" in done.stdout, done.stdout + done.stderr
 

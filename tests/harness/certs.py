@@ -85,8 +85,21 @@ class Certificates:
         if kind == "expired":
             self._issue_in_the_past(kind, names[0], san)
         else:
-            _openssl("req", "-x509", "-new", "-key", str(self.key(kind)), "-days", "30", "-subj", f"/CN={names[0]}",
-                     "-addext", f"subjectAltName={san}", "-out", str(chain))
+            _openssl(
+                "req",
+                "-x509",
+                "-new",
+                "-key",
+                str(self.key(kind)),
+                "-days",
+                "30",
+                "-subj",
+                f"/CN={names[0]}",
+                "-addext",
+                f"subjectAltName={san}",
+                "-out",
+                str(chain),
+            )
 
     def _issue_in_the_past(self, kind, name, san):
         """`openssl req -x509` cannot set dates before 3.4, `openssl ca` can."""
@@ -98,6 +111,23 @@ class Certificates:
         config.write_text(CA_CONFIG.format(dir=work, san=san))
         request = work / "request.pem"
         _openssl("req", "-new", "-key", str(self.key(kind)), "-subj", f"/CN={name}", "-out", str(request))
-        _openssl("ca", "-batch", "-notext", "-selfsign", "-config", str(config), "-extensions", "leaf",
-                 "-keyfile", str(self.key(kind)), "-in", str(request), "-out", str(self.chain(kind)),
-                 "-startdate", "20200101000000Z", "-enddate", "20200201000000Z")
+        _openssl(
+            "ca",
+            "-batch",
+            "-notext",
+            "-selfsign",
+            "-config",
+            str(config),
+            "-extensions",
+            "leaf",
+            "-keyfile",
+            str(self.key(kind)),
+            "-in",
+            str(request),
+            "-out",
+            str(self.chain(kind)),
+            "-startdate",
+            "20200101000000Z",
+            "-enddate",
+            "20200201000000Z",
+        )

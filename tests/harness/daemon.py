@@ -64,7 +64,9 @@ class Daemon:
     `settings` are merged over the default configuration: {"registration": {"in_band": True}}.
     """
 
-    def __init__(self, domains=("localhost",), settings=None, address="127.0.0.1", ports=None, environment=None):
+    def __init__(
+        self, domains=("localhost",), settings=None, address="127.0.0.1", ports=None, environment=None
+    ):
         self.domains = list(domains)
         self.domain = self.domains[0]
         self.address = address
@@ -116,8 +118,14 @@ class Daemon:
     def start(self):
         """Starts it and returns when both ports accept connections."""
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=self.environment,
-                                            stdin=subprocess.DEVNULL, start_new_session=True)
+            self.process = subprocess.Popen(
+                self.command(),
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
         _running.add(self)
         deadline = time.monotonic() + READY_SECONDS_MAX
         for port in (self.port, self.tls_port):
@@ -173,10 +181,18 @@ class Daemon:
 
     def ctl(self, *args, stdin="", check=True):
         """Runs godwitctl; returns the finished process, fails on a non-zero status unless `check` is off."""
-        done = subprocess.run([binary("godwitctl"), "--config", str(self.config), *args], input=stdin, text=True,
-                              capture_output=True, timeout=CTL_SECONDS_MAX, env=self.environment)
+        done = subprocess.run(
+            [binary("godwitctl"), "--config", str(self.config), *args],
+            input=stdin,
+            text=True,
+            capture_output=True,
+            timeout=CTL_SECONDS_MAX,
+            env=self.environment,
+        )
         if check and done.returncode != 0:
-            raise DaemonError(f"godwitctl {' '.join(args)} exited {done.returncode}: {done.stdout}{done.stderr}")
+            raise DaemonError(
+                f"godwitctl {' '.join(args)} exited {done.returncode}: {done.stdout}{done.stderr}"
+            )
         return done
 
     def add_account(self, jid, password):

@@ -110,8 +110,10 @@ class RawClient:
 
     def header(self, to=None, extra=""):
         """The stream header that `open_stream` sends."""
-        return (f"<?xml version='1.0'?><stream:stream to='{to or self.domain}' version='1.0' xml:lang='en'{extra} "
-                "xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>")
+        return (
+            f"<?xml version='1.0'?><stream:stream to='{to or self.domain}' version='1.0' xml:lang='en'{extra}"
+            " xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
+        )
 
     def open_stream(self):
         """Sends a stream header and returns the features element."""

@@ -34,7 +34,9 @@ class Scram:
     def final(self, challenge):
         """client-final-message for server-first-message `challenge`."""
         fields = dict(part.split(b"=", 1) for part in challenge.split(b","))
-        assert fields[b"r"].startswith(self.nonce) and len(fields[b"r"]) > len(self.nonce), "nonce not extended"
+        assert fields[b"r"].startswith(self.nonce) and len(fields[b"r"]) > len(self.nonce), (
+            "nonce not extended"
+        )
         salt, rounds = base64.b64decode(fields[b"s"]), int(fields[b"i"])
         assert rounds >= 4096, "fewer iterations than RFC 5802 asks for"
         salted = hashlib.pbkdf2_hmac(self.hash, self.password, salt, rounds)

@@ -1,0 +1,45 @@
+# The two commands of the README are `make run` and `make test`; `make help` lists the rest.
+# Everything builds with one profile (dev, see Cargo.toml), so that RocksDB and aws-lc are compiled once.
+
+SHELL := /bin/bash
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/godwit/target
+# cargo of a fresh rustup; ccache, where it is installed, makes RocksDB cheap to build again.
+export PATH := $(HOME)/.cargo/bin:$(if $(wildcard /usr/lib/ccache),/usr/lib/ccache:)$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: run test deps build release lint fuzz-short e2e crash clean help
+
+run:        ## install what is missing, build, start a server for `localhost`; Ctrl-C stops it
+	@tests/bin/deps build
+	@tests/bin/run
+
+test:       ## everything; one suite with SUITE=e2e (several: SUITE="unit e2e"), their names with SUITE=list
+	@$(if $(filter list,$(SUITE)),,tests/bin/deps all &&) tests/bin/suites $(SUITE)
+
+deps:       ## install what building and testing needs (Debian 12 or 13, root or sudo)
+	@tests/bin/deps all
+
+build:      ## godwitd and godwitctl, dev profile
+	cargo build --quiet -p godwit-server
+
+release:    ## the same, optimised, in $CARGO_TARGET_DIR/release
+	cargo build --release -p godwit-server
+
+lint:       ## style rules, rustfmt, clippy, cargo-deny
+	@tests/bin/suites tidy fmt clippy deny
+
+fuzz-short: ## the fuzz targets, some seconds each
+	@tests/bin/suites fuzz
+
+e2e:        ## real clients over TLS
+	@tests/bin/suites e2e
+
+crash:      ## kill -9 at random moments, nothing acknowledged may be missing
+	@tests/bin/suites crash
+
+clean:      ## remove what was built and what `make run` made
+	rm -rf .run tests/e2e/node/node_modules
+	cargo clean --quiet
+
+help:       ## this list
+	@sed -n 's/^\([a-z0-9-]*\): *## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
