@@ -193,7 +193,7 @@ mod tests {
             let item = roster(mine, &contact);
             prop_assert_eq!(roster_contact(item.as_bytes()), Some(contact.as_str()));
             prop_assert!(within(&account(&contact), &accounts()));
-            for kind in [State::Delivery, State::RosterVersion, State::LastActivity, State::Pending] {
+            for kind in [State::Delivery, State::RosterVersion, State::LastActivity, State::Pending, State::Name] {
                 prop_assert_eq!(within(&state(Owner(other), kind), &states(mine)), owner == other);
             }
         }
