@@ -193,7 +193,8 @@ mod tests {
             let item = roster(mine, &contact);
             prop_assert_eq!(roster_contact(item.as_bytes()), Some(contact.as_str()));
             prop_assert!(within(&account(&contact), &accounts()));
-            for kind in [State::Delivery, State::RosterVersion, State::LastActivity, State::Pending, State::Name] {
+            use State::{Delivery, LastActivity, Name, Pending, RosterVersion};
+            for kind in [Delivery, RosterVersion, LastActivity, Pending, Name] {
                 prop_assert_eq!(within(&state(Owner(other), kind), &states(mine)), owner == other);
             }
         }
