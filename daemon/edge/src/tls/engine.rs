@@ -230,7 +230,7 @@ impl Engine {
                 Ok(None) => {}
                 Ok(Some(step)) => return (discarded, Ok(step)),
                 Err(error) => {
-                    self.send_queued(out);
+                    self.write_queued(out);
                     return (discarded, Err(error));
                 }
             }
@@ -238,15 +238,17 @@ impl Engine {
         (discarded, Err(TlsError::Internal("the TLS library goes round in circles")))
     }
 
-    /// After a failure: the alert that the library has queued.
-    fn send_queued(&mut self, out: &mut Vec<u8>) {
-        for _ in 0..STEPS_MAX {
-            let Ok(ConnectionState::EncodeTlsData(data)) = self.connection.process_tls_records(&mut []).state
-            else {
-                return;
-            };
-            if encode(data, out).is_err() {
-                return;
+    /// After a failure: its alert. Only while something is queued, because then the library does not look at its
+    /// input again; it would find fault with it once more, and its assertions with that.
+    fn write_queued(&mut self, out: &mut Vec<u8>) {
+        while self.connection.wants_write() {
+            match self.connection.process_tls_records(&mut []).state {
+                Ok(ConnectionState::EncodeTlsData(data)) => {
+                    if encode(data, out).is_err() {
+                        return;
+                    }
+                }
+                _ => return,
             }
         }
     }

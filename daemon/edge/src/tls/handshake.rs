@@ -7,7 +7,7 @@ use super::alert::{Alert, TlsError};
 use super::binding::{ServerHello, exporter_tls12, exporter_tls13};
 use super::engine::{Engine, ExtractedKeys, Listener, Outcome, Secrets, Step};
 use super::protect::{ALERT, CHANGE_CIPHER_SPEC, Direction, FRAGMENT_MAX, HANDSHAKE, HEADER_LEN, fault};
-use super::protect::{APPLICATION_DATA, Cipher};
+use super::protect::{APPLICATION_DATA, Cipher, FATAL};
 use super::record::Record;
 use godwit_session::TlsFacts;
 
@@ -51,8 +51,17 @@ impl Handshake {
                 self.server_hello = ServerHello::read(out.split_at(flight).1);
             }
             consumed += discard;
-            if step? == Step::Done {
-                return Ok((consumed, Step::Done));
+            match step {
+                Ok(Step::Done) => return Ok((consumed, Step::Done)),
+                Ok(Step::Blocked) => {}
+                Err(error) => {
+                    // For some malformed messages the library has an error, and no alert.
+                    let silent = out.len() == flight && self.server_hello.is_none();
+                    if silent && !matches!(error, TlsError::Alerted(_)) {
+                        plain_alert(Alert::DECODE_ERROR, out);
+                    }
+                    return Err(error);
+                }
             }
             if self.total > HANDSHAKE_BYTES_MAX {
                 return Err(refuse(Alert::UNEXPECTED_MESSAGE, "the handshake is too long", out));
@@ -67,7 +76,7 @@ impl Handshake {
         match next.first() {
             Some(&(CHANGE_CIPHER_SPEC | ALERT | HANDSHAKE | APPLICATION_DATA)) | None => {}
             Some(_) => {
-                let _ = refuse(Alert::UNEXPECTED_MESSAGE, "", out);
+                plain_alert(Alert::UNEXPECTED_MESSAGE, out);
                 return Err(TlsError::NotTls);
             }
         }
@@ -143,8 +152,12 @@ fn direction_tls12(keys: &ExtractedKeys) -> Result<Direction, TlsError> {
     }
 }
 
-/// An alert in the clear: nothing else can be sent before there are keys.
 fn refuse(alert: Alert, what: &'static str, out: &mut Vec<u8>) -> TlsError {
-    out.extend_from_slice(&[ALERT, 3, 3, 0, 2, 2, alert.0]);
+    plain_alert(alert, out);
     fault(alert, what)
+}
+
+/// Nothing else can be sent before there are keys.
+fn plain_alert(alert: Alert, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[ALERT, 3, 3, 0, 2, FATAL, alert.0]);
 }

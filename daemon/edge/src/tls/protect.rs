@@ -29,6 +29,10 @@ pub(super) const ALERT: u8 = 21;
 pub(super) const HANDSHAKE: u8 = 22;
 pub(super) const APPLICATION_DATA: u8 = 23;
 
+/// Alert levels.
+pub(super) const WARNING: u8 = 1;
+pub(super) const FATAL: u8 = 2;
+
 /// The ciphers of TLS 1.3, and of TLS 1.2 as far as we take part in it. The numbers are in serialised state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

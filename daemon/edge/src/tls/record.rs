@@ -9,7 +9,8 @@
 
 use super::alert::{Alert, TlsError};
 use super::protect::{
-    ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, Direction, FRAGMENT_MAX, HANDSHAKE, HEADER_LEN, Suite, fault,
+    ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, Direction, FATAL, FRAGMENT_MAX, HANDSHAKE, HEADER_LEN,
+    Suite, WARNING, fault,
 };
 use super::{Event, Received};
 use aws_lc_rs::aead::LessSafeKey;
@@ -30,8 +31,6 @@ struct Limits {
 const LIMITS: Limits =
     Limits { key_updates_max: 32, empty_records_max: 32, warnings_max: 4, records_per_key_max: 1 << 24 };
 
-const FATAL: u8 = 2;
-const WARNING: u8 = 1;
 /// Handshake message type (RFC 8446 §4.6.3).
 const KEY_UPDATE: u8 = 24;
 /// Type, three bytes of length, `update_requested`.
