@@ -40,6 +40,8 @@ pub(crate) enum Phase {
 pub(crate) struct Spill {
     /// Bytes of an incomplete TLS record.
     pub(crate) tail: Vec<u8>,
+    /// Decrypted bytes that the machine has not been given: it waits for something, or the peer does not read.
+    plain: Vec<u8>,
     /// Bytes for the peer …
     out: Vec<u8>,
     /// … of which so many are sent.
@@ -51,6 +53,10 @@ impl Spill {
     /// Bytes that the kernel has not taken.
     pub(crate) fn waiting(&self) -> &[u8] {
         self.out.get(self.sent..).unwrap_or_default()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tail.is_empty() && self.plain.is_empty() && self.waiting().is_empty()
     }
 
     pub(crate) fn append(&mut self, bytes: &[u8]) {
@@ -104,6 +110,8 @@ pub(crate) struct Conn {
     pub(crate) wrote: bool,
     /// The machine has had its end of file.
     pub(crate) told: bool,
+    /// The peer's close_notify came, behind bytes that are still to be read.
+    pub(crate) peer_closed: bool,
     /// Our close_notify is in the queue.
     pub(crate) notified: bool,
 }
@@ -139,6 +147,7 @@ impl Conn {
             congested: false,
             wrote: false,
             told: false,
+            peer_closed: false,
             notified: false,
         }
     }
@@ -159,7 +168,7 @@ impl Conn {
 
     /// Gives the spill's memory back if nothing waits.
     pub(crate) fn unspill(&mut self) {
-        if self.spill.as_ref().is_some_and(|spill| spill.tail.is_empty() && spill.waiting().is_empty()) {
+        if self.spill.as_ref().is_some_and(|spill| spill.is_empty()) {
             self.spill = None;
         }
     }
@@ -178,11 +187,34 @@ impl Conn {
         tail
     }
 
+    /// Keeps decrypted bytes for later; at most what one read brought.
+    pub(crate) fn keep_plain(&mut self, plain: &[u8], now: Millis) {
+        if !plain.is_empty() {
+            self.spill(now).plain.extend_from_slice(plain);
+        }
+    }
+
+    pub(crate) fn has_plain(&self) -> bool {
+        self.spill.as_ref().is_some_and(|spill| !spill.plain.is_empty())
+    }
+
+    /// Takes the decrypted bytes out.
+    pub(crate) fn take_plain(&mut self) -> Vec<u8> {
+        let plain = self.spill.as_mut().map(|spill| std::mem::take(&mut spill.plain)).unwrap_or_default();
+        self.unspill();
+        plain
+    }
+
+    /// May the machine go on with what there is?
+    pub(crate) fn may_go_on(&self, queue_low: usize) -> bool {
+        self.phase == Phase::Live && !self.told && !self.machine.paused() && self.waiting() <= queue_low
+    }
+
     /// May the shard read from it now? A handshake is read whatever the machine waits for; the rest of a closing
     /// connection is read to be thrown away.
     pub(crate) fn wants_input(&self, queue_low: usize) -> bool {
         match self.phase {
-            Phase::Live => self.link.handshaking() || !self.machine.paused() && self.waiting() <= queue_low,
+            Phase::Live => self.link.handshaking() || self.may_go_on(queue_low),
             Phase::Closing | Phase::Lingering => true,
             Phase::Doomed => false,
         }

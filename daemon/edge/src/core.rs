@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// Output of one connection within a turn beyond which it is written at once.
 const OUTPUT_TURN_MAX: usize = 64 << 10;
 
+/// Input that the machine is given at once.
+const PIECE_BYTES: usize = 4 << 10;
+
 /// What the machine asked of the edge.
 #[derive(Default, Clone, Copy)]
 struct Asked {
@@ -105,17 +108,24 @@ impl<H: ShardHost> Core<H> {
 
     /// Puts a connection in line if there is something to read and it may be read.
     pub(crate) fn queue(&mut self, at: ConnId, conn: &mut Conn) {
-        if conn.readable && !conn.queued && conn.wants_input(self.limits.queue_low) {
+        let something = conn.readable || conn.has_plain() || conn.peer_closed;
+        if something && !conn.queued && conn.wants_input(self.limits.queue_low) {
             conn.queued = true;
             let line = if conn.link.handshaking() { &mut self.shaking } else { &mut self.ready };
             line.push_back(at);
         }
     }
 
-    /// Bytes for the machine.
-    pub(crate) fn bytes(&mut self, at: ConnId, conn: &mut Conn, bytes: &[u8]) {
-        if conn.phase == Phase::Live && !conn.told {
-            self.drive(at, conn, |machine, host, cx| drive::bytes(at, machine, host, bytes, cx));
+    /// Bytes for the machine, piece by piece: it may be told little and say very much, and then the peer has to read
+    /// before it is told more. What it is not told now is kept.
+    pub(crate) fn bytes(&mut self, at: ConnId, conn: &mut Conn, mut bytes: &[u8]) {
+        while !bytes.is_empty() && conn.may_go_on(self.limits.queue_low) {
+            let (piece, rest) = bytes.split_at(bytes.len().min(PIECE_BYTES));
+            self.drive(at, conn, |machine, host, cx| drive::bytes(at, machine, host, piece, cx));
+            bytes = rest;
+        }
+        if conn.phase == Phase::Live {
+            conn.keep_plain(bytes, self.now);
         }
     }
 
@@ -149,6 +159,7 @@ impl<H: ShardHost> Core<H> {
     fn start_tls(&mut self, at: ConnId, conn: &mut Conn) {
         debug_assert!(matches!(conn.link, Link::Plain), "the machine asked for TLS within TLS");
         drop(conn.machine.unstash());
+        drop(conn.take_plain());
         let output = self.outputs.of(at, &mut conn.turn);
         output.raw.append(&mut output.plain);
         match Tls::accept(&self.tls, Entry::StartTls) {

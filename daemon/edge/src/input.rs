@@ -14,7 +14,18 @@ impl<H: ShardHost> Core<H> {
     /// Reads once from a connection whose turn it is in the line, which it leaves or joins again.
     pub(crate) fn read(&mut self, at: ConnId, conn: &mut Conn) {
         conn.queued = false;
-        if !conn.readable || !conn.wants_input(self.limits.queue_low) {
+        if !conn.wants_input(self.limits.queue_low) {
+            return;
+        }
+        if conn.phase == Phase::Live && (conn.has_plain() || conn.peer_closed) {
+            let plain = conn.take_plain();
+            self.bytes(at, conn, &plain);
+            if conn.peer_closed && conn.phase == Phase::Live && !conn.has_plain() {
+                self.doom(at, conn, Ended::ByPeer);
+            }
+            return self.queue(at, conn);
+        }
+        if !conn.readable {
             return;
         }
         let mut input = std::mem::take(&mut self.input);
@@ -95,7 +106,11 @@ impl<H: ShardHost> Core<H> {
                     conn.phase_until = 0;
                     self.event(at, conn, Event::TlsDone(facts));
                 }
-                Some(tls::Event::PeerClosed) => return self.doom(at, conn, Ended::ByPeer),
+                // Once the machine has read what came before.
+                Some(tls::Event::PeerClosed) => {
+                    conn.peer_closed = true;
+                    return;
+                }
                 None => return conn.keep_tail(input, self.now),
             }
         }

@@ -223,8 +223,9 @@ impl<H: ShardHost> Shard<H> {
             Control::Deafen => self.doors.close(),
             Control::Stop { deadline } => {
                 self.doors.close();
-                let told = self.stopping.take().map_or(0, |before| before.told);
-                self.stopping = Some(Stopping { deadline, told });
+                // Said again it may only shorten the time.
+                let stopping = self.stopping.get_or_insert(Stopping { deadline, told: 0 });
+                stopping.deadline = stopping.deadline.min(deadline);
             }
         }
     }
