@@ -1,5 +1,5 @@
-//! Clients of other makes, over loopback: OpenSSL, Python's ssl, GnuTLS. A client that is not installed is skipped,
-//! and says so.
+//! Clients of other makes, over loopback: OpenSSL, Python, GnuTLS. One that is not installed is skipped, and the
+//! test says so.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod tls_support;

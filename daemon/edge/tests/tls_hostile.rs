@@ -284,7 +284,10 @@ fn states() -> &'static [Record; 2] {
 
 proptest! {
     #[test]
-    fn random_bytes_on_an_open_connection(bytes in prop::collection::vec(any::<u8>(), 0..400), v in 0..2usize) {
+    fn random_bytes_on_an_open_connection(
+        bytes in prop::collection::vec(any::<u8>(), 0..400),
+        v in 0..2usize,
+    ) {
         let mut record = states()[v].clone();
         let (mut plain, mut bytes) = (Vec::new(), bytes);
         let _ = record.receive(&mut bytes, &mut plain, &mut Vec::new());
@@ -316,7 +319,10 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_instead_of_a_handshake(mut bytes in prop::collection::vec(any::<u8>(), 0..400), tls in any::<bool>()) {
+    fn random_bytes_instead_of_a_handshake(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..400),
+        tls in any::<bool>(),
+    ) {
         if let (true, Some((header, body))) = (tls, bytes.split_first_chunk_mut::<5>()) {
             let len = u16::try_from(body.len()).unwrap().to_be_bytes();
             *header = [22, 3, 1, len[0], len[1]];

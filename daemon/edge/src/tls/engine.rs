@@ -238,8 +238,8 @@ impl Engine {
         (discarded, Err(TlsError::Internal("the TLS library goes round in circles")))
     }
 
-    /// After a failure: its alert. Only while something is queued, because then the library does not look at its
-    /// input again; it would find fault with it once more, and its assertions with that.
+    /// After a failure: its alert. Only while something is queued, because then the library does not look
+    /// at its input again; it would find fault with it once more, and its assertions with that.
     fn write_queued(&mut self, out: &mut Vec<u8>) {
         while self.connection.wants_write() {
             match self.connection.process_tls_records(&mut []).state {

@@ -140,6 +140,7 @@ fn fill(bytes: &mut [u8]) -> Result<(), TlsError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
