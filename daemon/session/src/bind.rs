@@ -33,14 +33,14 @@ impl Connection {
         let Some(account) = n.account.clone() else { return };
         let id = iq.id().unwrap_or_default();
         if iq.iq_type() != IqType::Set {
-            return self.bind_refused(id, Condition::BadRequest.into(), cx);
+            return self.bind_refused(id, Condition::BadRequest, cx);
         }
         let wanted = iq.payload().and_then(|bind| bind.child("resource", ns::BIND)).map(|r| r.text());
         let resource = match wanted.as_deref() {
             None | Some("") => None,
             Some(wanted) => match account.jid.with_resource(wanted) {
                 Ok(full) => full.resource().map(Box::from),
-                Err(_) => return self.bind_refused(id, Condition::BadRequest.into(), cx),
+                Err(_) => return self.bind_refused(id, Condition::BadRequest, cx),
             },
         };
         self.wait(Awaited::Bind(id.into()));
@@ -57,26 +57,22 @@ impl Connection {
                 self.become_bound(bound, cx);
             }
             Err(BindFailure::TooMany) => {
-                self.bind_refused(id, Condition::ResourceConstraint.into(), cx);
+                self.bind_refused(id, Condition::ResourceConstraint, cx);
             }
             Err(BindFailure::Internal) => {
-                self.bind_refused(id, Condition::InternalServerError.into(), cx);
+                self.bind_refused(id, Condition::InternalServerError, cx);
             }
         }
     }
 
     /// Answers a bind request with an error; the client may try again.
-    pub(crate) fn bind_refused(&mut self, id: &str, error: StanzaError, cx: &mut Cx<'_>) {
-        write_iq_error(&mut cx.out.bytes, id, None, &error);
+    pub(crate) fn bind_refused(&mut self, id: &str, condition: Condition, cx: &mut Cx<'_>) {
+        write_iq_error(&mut cx.out.bytes, id, None, &condition.into());
     }
 
     /// The negotiation is over: what only it needed goes.
     pub(crate) fn become_bound(&mut self, bound: Box<Bound>, cx: &mut Cx<'_>) {
         self.state = State::Bound(bound);
-        if let Some(tls) = self.tls.as_deref_mut() {
-            tls.exporter = None;
-            tls.server_end_point = Vec::new();
-        }
         self.link.last_seen = cx.now;
         self.due = cx.now + cx.settings.ping_after_ms;
     }

@@ -8,6 +8,10 @@ use godwit_wire::Jid;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// Unacknowledged stanzas besides the stored ones that wait for `unacked_max`: those that do not wait for it, each of
+/// which costs a few words apart from its bytes.
+const UNACKED_STANZAS_MAX: u32 = 16_384;
+
 /// Session number: unique within the store's life, never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
@@ -202,7 +206,8 @@ impl Bound {
 
     /// True if more is kept for a resumption than is allowed.
     pub(crate) fn overflows(&self, settings: &Settings) -> bool {
-        self.unacked_bytes > settings.unacked_bytes_max
+        let count_max = UNACKED_STANZAS_MAX.saturating_add(settings.unacked_max);
+        self.unacked_bytes > settings.unacked_bytes_max || self.unacked_len() > count_max
     }
 
     /// The connection is gone: what it had asked for will not come.

@@ -5,7 +5,7 @@
 
 use crate::negotiation::{Negotiation, Step};
 use crate::replay::Replay;
-use crate::{Bound, Cx, Event, Millis, TlsFacts};
+use crate::{Bound, Cx, Event, Millis, TlsSummary};
 use godwit_wire::element::Header;
 use godwit_wire::{Element, FrameKind, Framer, Scan, Scope};
 
@@ -63,7 +63,7 @@ pub struct Connection {
     /// Namespaces of the peer's stream header, if it declared any of its own.
     pub(crate) scope: Option<Box<Scope>>,
     buffers: Option<Box<Buffers>>,
-    pub(crate) tls: Option<Box<TlsFacts>>,
+    pub(crate) tls: Option<TlsSummary>,
     /// When [`Event::Tick`] is wanted.
     pub(crate) due: Millis,
     pub(crate) link: Link,
@@ -169,7 +169,7 @@ impl Connection {
         let State::Bound(bound) = &mut self.state else { return Err(event) };
         match event {
             Event::Deliver(outgoing) => self.deliver(outgoing, cx),
-            Event::Feed(page) => self.feed_page(*page, cx),
+            Event::Feed(page) => self.feed_page(&page, cx),
             Event::FeedFrom(after) => self.feed_from(after, cx),
             Event::FeedStop => bound.feed_stop(),
             Event::Handled(count) => {
@@ -199,18 +199,14 @@ impl Connection {
         }
     }
 
-    /// Facts of its TLS, for status, once it is up. Channel-binding data is forgotten once a session is bound.
-    pub fn tls(&self) -> Option<&TlsFacts> {
-        self.tls.as_deref()
+    /// About its TLS, for status, once it is up. The other facts are kept until a session is bound.
+    pub fn tls(&self) -> Option<TlsSummary> {
+        self.tls
     }
 
     /// Heap and inline bytes held, for the memory account.
     pub fn memory(&self) -> usize {
         let buffers = |b: &Buffers| size_of::<Buffers>() + b.partial.capacity() + b.stash.capacity();
-        let text = |t: &Option<Box<str>>| t.as_deref().map_or(0, str::len);
-        let tls = |t: &TlsFacts| {
-            size_of::<TlsFacts>() + text(&t.sni) + text(&t.alpn) + t.server_end_point.capacity()
-        };
         let state = match &self.state {
             State::Negotiating(n) => n.memory(),
             State::Bound(bound) => bound.memory(),
@@ -220,7 +216,6 @@ impl Connection {
             + state
             + self.scope.as_ref().map_or(0, |_| size_of::<Scope>())
             + self.buffers.as_deref().map_or(0, buffers)
-            + self.tls.as_deref().map_or(0, tls)
     }
 
     /// Drops what only a stream that goes on needs.

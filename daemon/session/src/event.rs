@@ -58,6 +58,17 @@ pub struct TlsFacts {
     pub server_end_point: Vec<u8>,
 }
 
+/// What is kept of [`TlsFacts`] for status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlsSummary {
+    /// Version.
+    pub version: TlsVersion,
+    /// Cipher suite, IANA name.
+    pub suite: &'static str,
+    /// Resumed from a ticket.
+    pub resumed: bool,
+}
+
 /// Hash of a SCRAM mechanism.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
@@ -150,6 +161,8 @@ pub enum Request {
         rows_max: u32,
     },
     /// Stored messages at these positions again, in this order (after a resumption) → [`Event::Feed`] with `replay` set.
+    /// The answer is for the connection that asked: if that is gone, the page is dropped, not passed on to another one.
+    /// Rows that are gone from the archive are left out of it.
     Replay(Vec<u64>),
     /// Stream management was enabled, or a client state changed: the host copies what it needs from the session.
     SmEnabled,

@@ -37,7 +37,7 @@ impl Connection {
                 if !replaying {
                     splice(&mut cx.out.bytes, &outgoing.bytes, &outgoing.extra);
                 }
-                self.sent_stored(at.seq, true, cx);
+                self.sent(Unacked::Stored(at.seq), true, cx);
             }
         }
     }
@@ -65,7 +65,7 @@ impl Connection {
 
     /// A page came. One that was asked for before the mode changed does no harm: it is either refused, because it does
     /// not join on to what was sent, or its rows are sent in their order once.
-    pub(crate) fn feed_page(&mut self, page: FeedPage, cx: &mut Cx<'_>) {
+    pub(crate) fn feed_page(&mut self, page: &FeedPage, cx: &mut Cx<'_>) {
         if page.failed {
             let error = StreamError::new(StreamCondition::InternalServerError);
             return self.fail(&error.with_text("the archive cannot be read"), cx);
@@ -82,7 +82,7 @@ impl Connection {
             let State::Bound(bound) = &mut self.state else { return };
             if row.seq > bound.feed.last && !bound.was_sent_ahead(row.seq) {
                 cx.out.bytes.extend_from_slice(&row.bytes);
-                self.sent_stored(row.seq, false, cx);
+                self.sent(Unacked::Stored(row.seq), false, cx);
             }
         }
         let State::Bound(bound) = &mut self.state else { return };

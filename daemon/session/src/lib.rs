@@ -34,7 +34,7 @@ pub use connection::Connection;
 pub use detached::Detached;
 pub use event::{
     Account, BindFailure, ConnId, Credentials, Event, FeedPage, FeedRow, Outgoing, Place, Reply, Request,
-    ResumeFailure, ScramHash, ScramKeys, Stored, TlsFacts, TlsVersion,
+    ResumeFailure, ScramHash, ScramKeys, Stored, TlsFacts, TlsSummary, TlsVersion,
 };
 pub use keys::{
     ITERATIONS, PasswordRefused, SALT_BYTES, derive_keys, fake_keys, prepare_password, verify_plain,

@@ -2,7 +2,7 @@
 
 use crate::connection::State;
 use crate::sasl::{Awaiting, Sasl};
-use crate::{Account, Connection, Cx, Event, Millis, Reply};
+use crate::{Account, Connection, Cx, Event, Millis, Reply, TlsFacts};
 use godwit_wire::{Condition, Element, Kind, StreamCondition, StreamError, ns as wire_ns};
 
 /// What is expected next.
@@ -48,6 +48,8 @@ pub(crate) struct Negotiation {
     pub attempts: u8,
     /// The exchange under way.
     pub sasl: Option<Sasl>,
+    /// What the handshake established.
+    pub tls: Option<Box<TlsFacts>>,
     /// Who authenticated.
     pub account: Option<Account>,
 }
@@ -61,13 +63,19 @@ impl Negotiation {
             domain: Box::default(),
             attempts: 0,
             sasl: None,
+            tls: None,
             account: None,
         }
     }
 
     /// Bytes held.
     pub(crate) fn memory(&self) -> usize {
+        let text = |t: &Option<Box<str>>| t.as_deref().map_or(0, str::len);
+        let facts = |t: &TlsFacts| {
+            size_of::<TlsFacts>() + text(&t.sni) + text(&t.alpn) + t.server_end_point.capacity()
+        };
         size_of::<Negotiation>()
+            + self.tls.as_deref().map_or(0, facts)
             + self.domain.len()
             + self.sasl.as_ref().map_or(0, Sasl::memory)
             + self.account.as_ref().map_or(0, |a| a.jid.as_str().len())
@@ -75,6 +83,14 @@ impl Negotiation {
 }
 
 impl Connection {
+    /// What the handshake established.
+    pub(crate) fn tls_facts(&self) -> Option<&TlsFacts> {
+        match &self.state {
+            State::Negotiating(n) => n.tls.as_deref(),
+            _ => None,
+        }
+    }
+
     /// An element before a session is bound.
     pub(crate) fn negotiate(&mut self, element: Element, more: bool, cx: &mut Cx<'_>) {
         let State::Negotiating(n) = &self.state else { return };
@@ -105,15 +121,15 @@ impl Connection {
     /// The host's answer; one that nobody waits for comes back.
     pub(crate) fn reply(&mut self, reply: Box<Reply>, cx: &mut Cx<'_>) -> Result<(), Event> {
         let State::Negotiating(n) = &mut self.state else { return Err(Event::Reply(reply)) };
-        let fits = match (&n.step, &*reply) {
-            (Step::Wait(Awaited::Sasl(Awaiting::Keys { .. })), Reply::Credentials(_)) => true,
-            (Step::Wait(Awaited::Sasl(Awaiting::Plain { .. })), Reply::Plain(_)) => true,
-            (Step::Wait(Awaited::Unauthenticated), Reply::Unauthenticated(_)) => true,
-            (Step::Wait(Awaited::Bind(_)), Reply::Bound(_)) => true,
-            (Step::Wait(Awaited::Resume(_)), Reply::Resumed(_)) => true,
-            (Step::Wait(_), Reply::Unavailable) => true,
-            _ => false,
-        };
+        let fits = matches!(
+            (&n.step, &*reply),
+            (Step::Wait(Awaited::Sasl(Awaiting::Keys { .. })), Reply::Credentials(_))
+                | (Step::Wait(Awaited::Sasl(Awaiting::Plain { .. })), Reply::Plain(_))
+                | (Step::Wait(Awaited::Unauthenticated), Reply::Unauthenticated(_))
+                | (Step::Wait(Awaited::Bind(_)), Reply::Bound(_))
+                | (Step::Wait(Awaited::Resume(_)), Reply::Resumed(_))
+                | (Step::Wait(_), Reply::Unavailable)
+        );
         if !fits {
             return Err(Event::Reply(reply));
         }
@@ -123,7 +139,7 @@ impl Connection {
             (Awaited::Sasl(awaiting), reply) => self.sasl_reply(awaiting, reply, cx),
             (Awaited::Unauthenticated, Reply::Unauthenticated(iq)) => cx.out.bytes.extend_from_slice(&iq),
             (Awaited::Bind(id), Reply::Bound(result)) => self.bind_reply(&id, result, cx),
-            (Awaited::Bind(id), _) => self.bind_refused(&id, Condition::InternalServerError.into(), cx),
+            (Awaited::Bind(id), _) => self.bind_refused(&id, Condition::InternalServerError, cx),
             (Awaited::Resume(h), Reply::Resumed(result)) => self.resume_reply(h, result, cx),
             (Awaited::Resume(_), _) => crate::sm::write_failed(cx, Condition::InternalServerError, None),
             (Awaited::Unauthenticated, _) => {

@@ -22,26 +22,23 @@ impl Connection {
     /// Sends a stanza that is in no archive. While older ones are being sent again it takes its place behind them: the
     /// client's `h` counts in the order of arrival.
     pub(crate) fn send_inline(&mut self, bytes: Arc<[u8]>, cx: &mut Cx<'_>) {
-        let State::Bound(bound) = &mut self.state else { return };
-        let replaying = self.link.replay.is_some();
-        if !replaying {
+        if !matches!(self.state, State::Bound(_)) {
+            return;
+        }
+        if self.link.replay.is_none() {
             cx.out.bytes.extend_from_slice(&bytes);
         }
-        bound.remember(Unacked::Inline(bytes));
-        if bound.overflows(cx.settings) {
-            let error = StreamError::new(StreamCondition::ResourceConstraint);
-            return self.fail(&error.with_text("too much is unacknowledged"), cx);
-        }
-        if !replaying {
-            self.request_ack(true, cx);
-        }
+        self.sent(Unacked::Inline(bytes), true, cx);
     }
 
-    /// Notes a stored message as sent; its bytes are out, or will be when its turn in the replay comes.
-    pub(crate) fn sent_stored(&mut self, seq: u64, batch_ends: bool, cx: &mut Cx<'_>) {
+    /// Notes a stanza as sent; its bytes are out, or will be when its turn in the replay comes.
+    pub(crate) fn sent(&mut self, stanza: Unacked, batch_ends: bool, cx: &mut Cx<'_>) {
         let State::Bound(bound) = &mut self.state else { return };
-        bound.remember(Unacked::Stored(seq));
-        if self.link.replay.is_none() {
+        bound.remember(stanza);
+        if bound.overflows(cx.settings) {
+            let error = StreamError::new(StreamCondition::ResourceConstraint);
+            self.fail(&error.with_text("too much is unacknowledged"), cx);
+        } else if self.link.replay.is_none() {
             self.request_ack(batch_ends, cx);
         }
     }

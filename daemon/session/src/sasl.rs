@@ -106,7 +106,7 @@ impl Connection {
         if before != "none" {
             return self.auth_failed(user, before, "malformed-request", cx);
         }
-        let Some(tls) = self.tls.as_deref() else { return };
+        let Some(tls) = self.tls_facts() else { return };
         let Some(name) = auth.attr("mechanism") else {
             return self.auth_failed(None, "none", "malformed-request", cx);
         };
@@ -152,7 +152,7 @@ impl Connection {
     /// The client's first message, with `<auth/>` or after an empty challenge.
     fn first(&mut self, mechanism: Mechanism, message: &[u8], cx: &mut Cx<'_>) {
         let Mechanism::Scram { hash, plus } = mechanism else { return self.plain(message, cx) };
-        let Some(tls) = self.tls.as_deref() else { return };
+        let Some(tls) = self.tls_facts() else { return };
         let first = match ClientFirst::read(message, plus, tls) {
             Ok(first) => first,
             Err(ScramError::Malformed) => {

@@ -39,12 +39,12 @@ impl Connection {
         self.write_header(&domain, cx);
         let State::Negotiating(n) = &mut self.state else { return };
         n.domain = domain;
-        n.step = match (&self.tls, &n.account) {
+        n.step = match (&n.tls, &n.account) {
             (None, _) => Step::StartTls,
             (Some(_), None) => Step::Auth,
             (Some(_), Some(_)) => Step::Bind,
         };
-        crate::features::write(&n.step, self.tls.as_deref(), cx);
+        crate::features::write(&n.step, n.tls.as_deref(), cx);
     }
 
     /// The peer's `</stream:stream>`: answered in kind, RFC 6120 §4.4.

@@ -3,7 +3,7 @@
 use crate::connection::State;
 use crate::negotiation::Step;
 use crate::stream::Fate;
-use crate::{Connection, Cx, Event, Request, TlsFacts, ns};
+use crate::{Connection, Cx, Event, Request, TlsFacts, TlsSummary, ns};
 use godwit_wire::{Element, StreamCondition, StreamError, Writer};
 
 impl Connection {
@@ -42,10 +42,12 @@ impl Connection {
             State::Negotiating(n) if matches!(n.step, Step::Handshake) => {
                 n.step = Step::Open;
                 self.due = n.accepted + cx.settings.login_ms_max;
+                self.tls =
+                    Some(TlsSummary { version: facts.version, suite: facts.suite, resumed: facts.resumed });
+                n.tls = Some(facts);
             }
             _ => return Err(Event::TlsDone(facts)),
         }
-        self.tls = Some(facts);
         self.restart_stream();
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! A world for transcripts: connections, a clock, and a small host behind them. No socket.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used)]
 
 pub mod client;
 pub mod host;
