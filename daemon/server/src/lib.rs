@@ -1,1 +1,17 @@
-//! godwitd and godwitctl.
+//! godwitd and godwitctl: configuration, wiring, systemd, administration.
+
+pub mod accounts;
+pub mod admin;
+pub mod alloc;
+pub mod certificates;
+pub mod cli;
+pub mod config;
+pub mod ctl;
+pub mod heartbeat;
+pub mod limits;
+pub mod logging;
+pub mod random;
+pub mod run;
+pub mod systemd;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,0 +1,8 @@
+//! Administration over a unix socket: `protocol.rs` is what is said, `socket.rs` where, `server.rs` and `client.rs` the ends.
+
+pub mod client;
+pub mod protocol;
+pub mod server;
+pub mod socket;
+#[cfg(test)]
+mod tests;

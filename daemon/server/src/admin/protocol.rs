@@ -1,0 +1,285 @@
+//! What `godwitctl` and the daemon say to each other: one line of JSON for a request, one for its reply.
+//!
+//! Also the stable form of `godwitctl … --json`: fields are added, never renamed or removed. Times are milliseconds
+//! since 1970 (`_ms`), sizes bytes (`_bytes`), durations seconds (`_s`).
+use crate::alloc::Memory;
+use crate::limits::Ceiling;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use zeroize::Zeroize;
+
+/// Longest request, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// Longest reply, in bytes.
+pub const REPLY_BYTES_MAX: usize = 16 << 20;
+/// Accounts or sessions in one reply; more are asked for with `after`.
+pub const ROWS_MAX: usize = 10_000;
+
+/// What is asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Request {
+    /// Make an account.
+    AccountAdd {
+        /// Bare JID.
+        jid: String,
+        /// Its password.
+        password: Secret,
+    },
+    /// Remove an account and everything held for it; its sessions end.
+    AccountRemove {
+        /// Bare JID.
+        jid: String,
+    },
+    /// Give an account another password.
+    AccountPasswd {
+        /// Bare JID.
+        jid: String,
+        /// The new one.
+        password: Secret,
+    },
+    /// Accounts in the order of their addresses → [`Answer::Accounts`].
+    AccountList {
+        /// Only those behind this one.
+        after: Option<String>,
+    },
+    /// → [`Answer::Status`].
+    Status,
+    /// Sessions in the order of their addresses → [`Answer::Sessions`].
+    Sessions {
+        /// Only those behind this full JID.
+        after: Option<String>,
+    },
+}
+
+/// A password: not shown, and wiped when it is dropped.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a password over.
+    pub fn new(text: String) -> Secret {
+        Secret(text)
+    }
+    /// The password.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// A reply line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// It was done.
+    Ok(Answer),
+    /// It was not.
+    Error(Failure),
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Answer {
+    Done,
+    Accounts(Accounts),
+    Status(Box<Status>),
+    Sessions(Sessions),
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// For programs.
+    pub kind: FailureKind,
+    /// For people: what, and what to do.
+    pub message: String,
+}
+
+/// Kinds of failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The request makes no sense: a bad address, a bad password.
+    Request,
+    /// The account exists already.
+    Exists,
+    /// There is no such account.
+    Missing,
+    /// Store or daemon could not.
+    Failed,
+}
+
+impl Failure {
+    /// A failure of a kind.
+    pub fn new(kind: FailureKind, message: impl fmt::Display) -> Failure {
+        Failure { kind, message: message.to_string() }
+    }
+}
+
+/// A page of accounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accounts {
+    /// In the order of their addresses.
+    pub accounts: Vec<AccountRow>,
+    /// There are more behind the last one.
+    pub more: bool,
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountRow {
+    /// Bare JID.
+    pub jid: String,
+    /// When it was made.
+    pub created_ms: u64,
+}
+
+/// A page of sessions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// In the order of their addresses.
+    pub sessions: Vec<SessionRow>,
+    /// There are more behind the last one.
+    pub more: bool,
+}
+
+/// A session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// Full JID.
+    pub jid: String,
+    /// The client's address, if it is known.
+    pub peer: Option<String>,
+    /// When it was bound.
+    pub since_ms: u64,
+    /// Its presence priority; `None` while unavailable.
+    pub priority: Option<i8>,
+    /// Its connection broke and it waits to be resumed (XEP-0198).
+    pub detached: bool,
+    /// Shard that serves it.
+    pub shard: u16,
+}
+
+/// The daemon's state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started_ms: u64,
+    /// Now, by its clock.
+    pub now_ms: u64,
+    /// Domains served.
+    pub domains: Vec<String>,
+    /// Connections now.
+    pub connections: u64,
+    /// How many there may be, and why not more.
+    pub ceiling: Ceiling,
+    /// Sessions, those waiting for resumption included.
+    pub sessions: u64,
+    /// Of those, waiting for resumption.
+    pub detached: u64,
+    /// What was counted since the start, by name.
+    pub counters: std::collections::BTreeMap<String, u64>,
+    /// The store.
+    pub store: StoreStatus,
+    /// Certificates, the default one first.
+    pub certificates: Vec<CertificateRow>,
+    /// Memory by the allocator's count.
+    pub memory: Memory,
+    /// Resident set, by the kernel's count.
+    pub rss_bytes: u64,
+    /// Lines that the log dropped because it was too slow.
+    pub log_lines_dropped: u64,
+    /// Threads that the watchdog found stuck at its last look.
+    pub stuck: Vec<String>,
+    /// The last reload, if there was one.
+    pub reload: Option<ReloadStatus>,
+}
+
+/// The store's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// Writes succeed.
+    pub ok: bool,
+    /// Since when it is so.
+    pub since_ms: u64,
+    /// The last error, kept after recovery.
+    pub last_error: Option<String>,
+    /// Transactions waiting for the writer.
+    pub queued: u64,
+    /// Transactions completed.
+    pub transactions: u64,
+    /// Rounds synced to disk.
+    pub syncs: u64,
+    /// Mean time of a sync, in microseconds.
+    pub sync_us_mean: u64,
+    /// Memory of memtables, block cache and table readers.
+    pub memory_bytes: u64,
+}
+
+/// A certificate in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateRow {
+    /// Its file.
+    pub file: String,
+    /// Names it is for.
+    pub names: Vec<String>,
+    /// When it ends.
+    pub expires_ms: u64,
+    /// What the operator should know of it.
+    pub warning: Option<String>,
+}
+
+/// How a reload went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadStatus {
+    /// When.
+    pub at_ms: u64,
+    /// It was applied; otherwise everything is as it was before.
+    pub ok: bool,
+    /// What came of it, one line each: problems, or keys that wait for a restart.
+    pub lines: Vec<String>,
+}
+
+/// Who carries requests out. Calls block for as long as hashing a password or a write takes.
+pub trait Operations: Send + Sync {
+    /// Does what is asked for.
+    fn call(&self, request: Request) -> Result<Answer, Failure>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let request = Request::AccountAdd { jid: "a@b".into(), password: Secret::new("pencil".into()) };
+        assert!(!format!("{request:?}").contains("pencil"));
+    }
+
+    #[test]
+    fn the_lines_are_what_is_documented() {
+        let request: Request = serde_json::from_str(r#"{"do":"account-list"}"#).expect("request");
+        assert!(matches!(request, Request::AccountList { after: None }));
+        let reply = Reply::Error(Failure::new(FailureKind::Exists, "x exists already"));
+        let text = serde_json::to_string(&reply).expect("JSON");
+        assert_eq!(text, r#"{"error":{"kind":"exists","message":"x exists already"}}"#);
+        assert_eq!(serde_json::to_string(&Reply::Ok(Answer::Done)).expect("JSON"), r#"{"ok":"done"}"#);
+    }
+}

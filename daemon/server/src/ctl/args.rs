@@ -1,0 +1,146 @@
+//! The command line of `godwitctl`.
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const AFTER_HELP: &str = "\
+EXIT STATUS
+  0  done
+  1  failed; the message says why
+  2  usage: a wrong option, address or password
+  3  no daemon is running (or it cannot be reached), and the command needs one
+  4  there is no such account
+  5  the account exists already
+
+FILES
+  /etc/godwit/godwit.toml   the configuration, for the data directory and the socket
+  DATA_DIR/admin.sock       where the daemon listens; only its own user and root may connect
+
+Account commands go through the running daemon. If none is running they open the store in the data directory \
+themselves; run by root, they do so as the directory's owner. A line on standard error says which of the two it was.";
+
+/// Administers Godwit.
+#[derive(Debug, Parser)]
+#[command(name = "godwitctl", version, about, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Ctl {
+    /// Configuration file of the daemon.
+    #[arg(long, value_name = "FILE", default_value = "/etc/godwit/godwit.toml", global = true)]
+    pub config: PathBuf,
+    /// Socket of the daemon, if it is not the one that the configuration says.
+    #[arg(long, value_name = "PATH", global = true)]
+    pub socket: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make, change, remove and list accounts.
+    #[command(subcommand)]
+    Account(Account),
+    /// Show the daemon's state.
+    Status(Json),
+    /// Show who is online.
+    Sessions(Json),
+    /// Print the limits that fit a machine: this one, or the one described.
+    Limits(Limits),
+}
+
+/// Account commands.
+#[derive(Debug, Subcommand)]
+pub enum Account {
+    /// Make an account. The password is read from standard input: one line, not shown on a terminal.
+    Add(WithPassword),
+    /// Give an account another password, read like that of `add`.
+    Passwd(WithPassword),
+    /// Remove an account with its roster and all its messages. Its sessions end.
+    Remove(Jid),
+    /// List the accounts in the order of their addresses.
+    List(Json),
+}
+
+/// An account.
+#[derive(Debug, Args)]
+pub struct Jid {
+    /// Address of the account, like alice@example.org.
+    pub jid: String,
+}
+
+/// An account and where its password comes from.
+#[derive(Debug, Args)]
+pub struct WithPassword {
+    /// Address of the account, like alice@example.org.
+    pub jid: String,
+    /// Make a password of 100 random bits and print it on standard output, instead of reading one.
+    #[arg(long)]
+    pub generate: bool,
+}
+
+/// Form of the output.
+#[derive(Debug, Args)]
+pub struct Json {
+    /// Print JSON: fields are added in later versions, never renamed. Times in ms since 1970, sizes in bytes.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A machine, and the form of the output.
+#[derive(Debug, Args)]
+pub struct Limits {
+    /// Memory, like 64G or 2048M; this machine's if it is not given.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub ram: Option<u64>,
+    /// Cores; this machine's if it is not given.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub cores: Option<u32>,
+    /// Form of the output.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// Forms of the limits.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Format {
+    /// For people, with reasons.
+    Table,
+    /// A file for /etc/sysctl.d.
+    Sysctl,
+    /// A drop-in for the service's unit.
+    Systemd,
+    /// For programs.
+    Json,
+}
+
+/// A size with a unit of K, M, G or T (powers of 1,024).
+fn size(text: &str) -> Result<u64, String> {
+    let text = text.trim_end_matches("iB").trim_end_matches('B');
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let shift = match unit {
+        "K" | "k" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err("write a number and K, M, G or T, like 64G".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "write a number and K, M, G or T, like 64G")?;
+    number.checked_mul(1 << shift).filter(|bytes| *bytes >= 64 << 20).ok_or_else(|| "write at least 64M".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Ctl::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(size("64G"), Ok(64 << 30));
+        assert_eq!(size("2048MiB"), Ok(2 << 30));
+        assert!(size("64").is_err() && size("G").is_err() && size("1M").is_err() && size("99999999999T").is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! `godwitctl`: one small file per command. Answers go to standard output, remarks and errors to standard error.
+
+mod account_add;
+mod account_list;
+mod account_passwd;
+mod account_remove;
+pub mod args;
+mod exit;
+mod limits;
+mod offline;
+mod password;
+mod sessions;
+mod status;
+mod table;
+mod way;
+
+use args::{Account, Command, Ctl};
+use exit::Failed;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Runs a command.
+pub fn run(ctl: &Ctl) -> ExitCode {
+    // Files made in the store are for its owner only.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let done = match &ctl.command {
+        Command::Account(Account::Add(args)) => account_add::run(ctl, args),
+        Command::Account(Account::Passwd(args)) => account_passwd::run(ctl, args),
+        Command::Account(Account::Remove(args)) => account_remove::run(ctl, args),
+        Command::Account(Account::List(args)) => account_list::run(ctl, args),
+        Command::Status(args) => status::run(ctl, args),
+        Command::Sessions(args) => sessions::run(ctl, args),
+        Command::Limits(args) => limits::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            if !failed.message.is_empty() {
+                // Standard error may be closed; the exit code still says it.
+                let _ = writeln!(io::stderr(), "godwitctl: {}", failed.message);
+            }
+            ExitCode::from(failed.code)
+        }
+    }
+}
+
+/// Another process has done it and has said so.
+fn done(code: u8) -> Result<(), Failed> {
+    if code == 0 { Ok(()) } else { Err(Failed { code, message: String::new() }) }
+}
+
+/// To standard output. A closed pipe (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failed> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failed::because(format!("standard output: {e}"))),
+        _ => Ok(()),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Failed> {
+    serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(Failed::because)
+}
+
+/// Says on standard error what was done, and which way.
+fn said(what: &str, way: &way::Way) {
+    let _ = writeln!(io::stderr(), "godwitctl: {what} {}", way.words());
+}
+
+/// The daemon is another version, and answered something else.
+fn odd() -> Failed {
+    Failed::because("the daemon gave an answer to another question: is it of the same version?")
+}

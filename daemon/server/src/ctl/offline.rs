@@ -1,0 +1,64 @@
+//! Accounts without a daemon: opens the store itself. Small caches; it is open for one command.
+use crate::accounts::Access;
+use crate::admin::protocol::{Answer, Failure, Operations, Request};
+use crate::config::Config;
+use crossbeam_channel::{Sender, bounded};
+use godwit_store::{Clock, Opened, Outcome, Sink, StoreError, Submit, Tx, TxError};
+
+/// Block cache and memtables, in bytes: the least that RocksDB works well with.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// The store, opened for this command.
+pub(super) struct Offline {
+    opened: Opened<Sender<Outcome>>,
+    domains: Vec<Box<str>>,
+    clock: Clock,
+}
+
+struct Tell;
+impl Sink<Sender<Outcome>> for Tell {
+    fn committed(&mut self, round: &mut Vec<(Sender<Outcome>, Outcome)>) {
+        for (waiting, outcome) in round.drain(..) {
+            // Whoever submitted it waits for it; if it is gone there is nobody to tell.
+            let _ = waiting.try_send(outcome);
+        }
+    }
+}
+
+impl Offline {
+    pub(super) fn open(config: &Config) -> Result<Offline, StoreError> {
+        let options = godwit_store::Options {
+            block_cache_bytes: CACHE_BYTES,
+            memtable_bytes: CACHE_BYTES,
+            ..godwit_store::Options::default()
+        };
+        let clock = godwit_edge::clock::system();
+        let opened = godwit_store::open(&config.store_dir(), &options, clock.clone(), Box::new(Tell))?;
+        Ok(Offline { opened, domains: config.domains.clone(), clock })
+    }
+
+    /// Closes the store; what was done is durable already.
+    pub(super) fn close(&self) -> Result<(), StoreError> {
+        self.opened.writer.close()
+    }
+}
+
+impl Operations for Offline {
+    fn call(&self, request: Request) -> Result<Answer, Failure> {
+        let commit = |tx: Tx| {
+            let (tell, told) = bounded(1);
+            match self.opened.writer.submit(tx, tell) {
+                Ok(()) => told.recv().unwrap_or(Err(TxError::Closing)),
+                Err(_) => Err(TxError::Closing),
+            }
+        };
+        let access = Access {
+            store: &*self.opened.store,
+            commit: &commit,
+            domains: &self.domains,
+            now: (self.clock)(),
+            random: &crate::random::fill,
+        };
+        access.call(&request)
+    }
+}

@@ -1,0 +1,115 @@
+//! Which way a command goes: through the running daemon, or, for accounts, directly into the store.
+use super::args::Ctl;
+use super::exit::Failed;
+use super::offline::Offline;
+use crate::admin::client::Client;
+use crate::admin::protocol::{Answer, Operations, Request};
+use crate::config::Config;
+use rustix::process::geteuid;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// An open way.
+pub(super) enum Way {
+    /// The daemon.
+    Daemon(Client),
+    /// The store, at this path.
+    Store(Box<Offline>, PathBuf),
+    /// A copy of this program, run as the data directory's owner, has done it all; its exit code.
+    Done(u8),
+}
+
+/// For commands that only the daemon can answer.
+pub(super) fn daemon(ctl: &Ctl) -> Result<Client, Failed> {
+    let socket = match &ctl.socket {
+        Some(socket) => socket.clone(),
+        None => config(&ctl.config)?.socket,
+    };
+    let there = socket.display();
+    match Client::connect(&socket) {
+        Ok(Some(client)) => Ok(client),
+        Ok(None) => Err(Failed::unreachable(format!("no daemon is running at {there}: systemctl start godwit"))),
+        Err(e) => Err(unreachable(&socket, &e)),
+    }
+}
+
+/// For account commands.
+pub(super) fn any(ctl: &Ctl) -> Result<Way, Failed> {
+    let config = match &ctl.socket {
+        // With the socket given, a running daemon needs no configuration.
+        Some(socket) => {
+            if let Some(client) = Client::connect(socket).map_err(|e| unreachable(socket, &e))? {
+                return Ok(Way::Daemon(client));
+            }
+            config(&ctl.config)?
+        }
+        None => {
+            let config = config(&ctl.config)?;
+            if let Some(client) = Client::connect(&config.socket).map_err(|e| unreachable(&config.socket, &e))? {
+                return Ok(Way::Daemon(client));
+            }
+            config
+        }
+    };
+    if let Some(code) = as_owner(&config.data_dir)? {
+        return Ok(Way::Done(code));
+    }
+    let offline = Offline::open(&config).map_err(Failed::because)?;
+    Ok(Way::Store(Box::new(offline), config.store_dir()))
+}
+
+impl Way {
+    /// Carries a request out and says which way it went.
+    pub(super) fn call(&self, request: Request) -> Result<Answer, Failed> {
+        match self {
+            Way::Daemon(client) => Ok(client.call(request)?),
+            Way::Store(offline, _) => Ok(offline.call(request)?),
+            Way::Done(code) => Err(Failed { code: *code, message: String::new() }),
+        }
+    }
+
+    /// For messages: "…, through the running daemon".
+    pub(super) fn words(&self) -> String {
+        match self {
+            Way::Daemon(_) => "through the running daemon".into(),
+            Way::Store(_, path) => format!("directly in the store at {} (no daemon is running)", path.display()),
+            Way::Done(_) => String::new(),
+        }
+    }
+
+    /// The end of the command.
+    pub(super) fn close(&self) -> Result<(), Failed> {
+        match self {
+            Way::Store(offline, _) => offline.close().map_err(Failed::because),
+            Way::Daemon(_) | Way::Done(_) => Ok(()),
+        }
+    }
+}
+
+fn unreachable(socket: &Path, error: &std::io::Error) -> Failed {
+    let hint = "run this as root, or as the daemon's user";
+    Failed::unreachable(format!("the daemon's socket {} cannot be reached ({error}): {hint}", socket.display()))
+}
+
+fn config(file: &Path) -> Result<Config, Failed> {
+    Config::load(file).map_err(|problems| {
+        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        Failed::because(format!("{}: {}", file.display(), lines.join("\n")))
+    })
+}
+
+/// Files that root makes in the daemon's directory could not be written by the daemon afterwards. So root runs this
+/// program again as the directory's owner, and only hands its exit code on.
+fn as_owner(data_dir: &Path) -> Result<Option<u8>, Failed> {
+    let Ok(found) = std::fs::metadata(data_dir) else { return Ok(None) };
+    if !geteuid().is_root() || found.uid() == 0 {
+        return Ok(None);
+    }
+    let program = std::env::current_exe().map_err(Failed::because)?;
+    let mut again = Command::new(program);
+    again.args(std::env::args_os().skip(1)).uid(found.uid()).gid(found.gid());
+    let status = again.status().map_err(|e| Failed::because(format!("cannot run as the owner of the data: {e}")))?;
+    Ok(Some(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}

@@ -1,0 +1,281 @@
+//! Everything that runs, and the order in which it starts: what cannot be undone comes last, and no port opens before the
+//! store is open.
+use super::secrets::Secrets;
+use super::shards::{Mailboxes, Server};
+use super::workers::Workers;
+use crate::admin::protocol::ReloadStatus;
+use crate::certificates;
+use crate::config::Config;
+use crate::limits::{Ceiling, Derived, Machine, derive, raise_descriptors};
+use crate::logging::Logging;
+use crate::systemd::Inherited;
+use godwit_edge::tls::{Certificates, TicketKeys, TlsConfig};
+use godwit_edge::{Clock, EdgeLimits, Entry, ListenOptions, Listener, Shard, ShardConfig, ShardStats, listen};
+use godwit_modules::hub::{Completion, HubSink};
+use godwit_modules::{Hub, Outside};
+use godwit_store::{Opened, Rocks, Writer};
+use std::fmt::Display;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// Tries of a stanza whose data changed meanwhile.
+const TRIES_MAX: u32 = 16;
+/// Addresses to which one session may send directed presence.
+const DIRECTED_MAX: usize = 1_000;
+
+/// A running daemon.
+pub(super) struct Daemon {
+    pub(super) config_file: PathBuf,
+    pub(super) config: Mutex<Arc<Config>>,
+    pub(super) logging: Logging,
+    pub(super) clock: Clock,
+    pub(super) started_ms: u64,
+    pub(super) ceiling: Ceiling,
+    pub(super) connections: Arc<godwit_edge::Ceiling>,
+    pub(super) secret: [u8; 32],
+    pub(super) secrets: Secrets,
+    pub(super) certificates: Arc<Certificates>,
+    pub(super) tickets: Arc<TicketKeys>,
+    pub(super) store: Arc<Rocks>,
+    pub(super) writer: Arc<Writer<Completion>>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) mailboxes: Arc<Mailboxes>,
+    pub(super) shard_stats: Vec<Arc<ShardStats>>,
+    /// Threads that the watchdog found stuck at its last look.
+    pub(super) stuck: Mutex<Vec<String>>,
+    pub(super) reload: Mutex<Option<ReloadStatus>>,
+}
+
+/// The shards' threads.
+pub(super) type Threads = Vec<JoinHandle<io::Result<Server>>>;
+
+/// What went wrong at the start, with the part of the daemon that it went wrong in.
+pub(super) fn trouble(part: impl Display) -> impl FnOnce(&dyn Display) -> String {
+    move |error| format!("{part}: {error}")
+}
+
+impl Daemon {
+    /// Starts everything but the tokio side.
+    pub(super) fn start(
+        config_file: PathBuf,
+        config: Config,
+        logging: Logging,
+        inherited: Inherited,
+    ) -> Result<(Arc<Daemon>, Threads), String> {
+        let machine = Machine::here();
+        let derived = derive(machine);
+        let ceiling = Ceiling::new(&derived, config.raw.limits.connections_max, raise_descriptors());
+        tracing::info!("{}", ceiling.line());
+        let clock = godwit_edge::clock::system();
+        let started_ms = clock();
+        let shards = shard_count(&config, machine);
+
+        make_data_dir(&config)?;
+        let secrets = Secrets::of(&config.data_dir);
+        let secret = secrets.server().map_err(|e| trouble("secret")(&e))?;
+        let files = certificates::files(&config.certificates);
+        let certificates = Arc::new(Certificates::load(&files).map_err(|errors| lines(&errors))?);
+        let tickets = secrets.tickets(started_ms / 1000).map_err(|e| trouble("ticket keys")(&e))?;
+        let tickets = Arc::new(tickets);
+        let tls = TlsConfig::new(&certificates, &tickets).map_err(|e| trouble("TLS")(&e))?;
+        godwit_edge::tls::warm_up().map_err(|e| trouble("TLS")(&e))?;
+        // Before the store, which may take a while: a port that is taken is found out at once.
+        let listeners = listeners(&config, inherited, shards)?;
+
+        let mailboxes = Arc::new(Mailboxes::for_shards(shards));
+        let workers = Workers::start(machine.cores).map_err(|e| trouble("worker threads")(&e))?;
+        let (store, hub, writer) = open_hub(&config, &derived, secret, &clock, &mailboxes, workers)?;
+        let connections = godwit_edge::Ceiling::new(usize::try_from(ceiling.connections_max).unwrap_or(usize::MAX));
+        let mut daemon = Daemon {
+            config_file,
+            config: Mutex::new(Arc::new(config)),
+            logging,
+            clock,
+            started_ms,
+            ceiling,
+            connections,
+            secret,
+            secrets,
+            certificates,
+            tickets,
+            store,
+            writer,
+            hub,
+            mailboxes,
+            shard_stats: (0..shards).map(|_| Arc::default()).collect(),
+            stuck: Mutex::default(),
+            reload: Mutex::default(),
+        };
+        let threads = daemon.start_shards(&Arc::new(tls), listeners)?;
+        Ok((Arc::new(daemon), threads))
+    }
+
+    fn start_shards(&mut self, tls: &Arc<TlsConfig>, listeners: Vec<Vec<Listener>>) -> Result<Threads, String> {
+        let settings = Arc::new(self.session_settings());
+        let (mut shards, mut boxes) = (Vec::new(), Vec::new());
+        for ((number, stats), listeners) in (0u16..).zip(&self.shard_stats).zip(listeners) {
+            let host = Server::new(Arc::clone(&self.hub), number, Arc::clone(&settings), self.clock.clone());
+            let shard = ShardConfig {
+                number,
+                settings: Arc::clone(&settings),
+                clock: self.clock.clone(),
+                random: Box::new(crate::random::fill),
+                limits: edge_limits(&self.config()),
+                ceiling: Arc::clone(&self.connections),
+            };
+            let made = Shard::new(shard, listeners, host, Arc::clone(tls), Arc::clone(stats));
+            let (shard, mailbox) = made.map_err(|e| trouble(format!("shard {number}"))(&e))?;
+            shards.push(shard);
+            boxes.push(mailbox);
+        }
+        self.mailboxes.fill(boxes);
+        shards.into_iter().map(|shard| shard.spawn().map_err(|e| trouble("shard")(&e))).collect()
+    }
+
+    /// The configuration in force.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&locked(&self.config))
+    }
+
+    /// What the session machines get of the configuration in force.
+    pub(super) fn session_settings(&self) -> godwit_session::Settings {
+        self.config().settings(self.hub.modules.stream_features().into_bytes())
+    }
+}
+
+/// What the hub gets of a configuration.
+pub(super) fn hub_settings(config: &Config, secret: [u8; 32]) -> godwit_modules::Settings {
+    let limits = &config.raw.limits;
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    godwit_modules::Settings {
+        domains: config.domains.clone(),
+        admins: config.admins.clone(),
+        in_band: config.raw.registration.in_band,
+        sessions_max: size(limits.sessions_per_account_max),
+        roster_max: size(limits.roster_items_per_account_max),
+        directed_max: DIRECTED_MAX,
+        tries_max: TRIES_MAX,
+        secret,
+        registrations_per_hour_max: count(config.raw.registration.per_address_per_hour_max),
+        failures_per_minute_max: count(limits.failed_logins_per_address_per_minute_max),
+    }
+}
+
+/// A lock whose data is whole after every statement, so that a panic elsewhere does no harm to it.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn lines<E: Display>(errors: &[E]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn shard_count(config: &Config, machine: Machine) -> u16 {
+    let wanted = match config.raw.server.shards {
+        0 => u64::from(machine.cores),
+        configured => configured,
+    };
+    u16::try_from(wanted).unwrap_or(u16::MAX).max(1)
+}
+
+/// Only the last component: a missing parent is a typing mistake or a missing mount.
+fn make_data_dir(config: &Config) -> Result<(), String> {
+    match std::fs::create_dir(&config.data_dir) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+            Err(format!("server.data_dir: {}: {e}", config.data_dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn edge_limits(config: &Config) -> EdgeLimits {
+    let queue_bytes_max = usize::try_from(config.raw.limits.send_queue_bytes_max).unwrap_or(usize::MAX);
+    let usual = EdgeLimits::default();
+    EdgeLimits {
+        queue_bytes_max,
+        // In the proportions of the edge's own defaults.
+        queue_high: usual.queue_high.min(queue_bytes_max / 4),
+        queue_low: usual.queue_low.min(queue_bytes_max / 16),
+        ..usual
+    }
+}
+
+/// For each shard its listeners: those of the service manager, or those of the configuration.
+fn listeners(config: &Config, inherited: Inherited, shards: u16) -> Result<Vec<Vec<Listener>>, String> {
+    let options = ListenOptions::default();
+    let count = usize::from(shards);
+    let mut per_shard: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut add = |listeners: Vec<Listener>| {
+        if let Some(address) = listeners.first().and_then(|first| first.address().ok()) {
+            tracing::info!(%address, entry = ?listeners.first().map(Listener::entry), "listening");
+        }
+        for (shard, listener) in per_shard.iter_mut().zip(listeners) {
+            shard.push(listener);
+        }
+    };
+    let both = [
+        (Entry::StartTls, "listen.c2s", inherited.c2s, &config.c2s),
+        (Entry::DirectTls, "listen.c2s_tls", inherited.c2s_tls, &config.c2s_tls),
+    ];
+    for (entry, path, given, configured) in both {
+        if given.is_empty() {
+            for address in configured {
+                let made = listen::bind(entry, *address, count, &options);
+                add(made.map_err(|e| trouble(format!("{path}: {address}"))(&e))?);
+            }
+        }
+        for socket in given {
+            let made = listen::inherited(entry, socket.into(), count, &options);
+            add(made.map_err(|e| trouble(format!("the socket for {path} from systemd"))(&e))?);
+        }
+    }
+    Ok(per_shard)
+}
+
+type Hubs = (Arc<Rocks>, Arc<Hub>, Arc<Writer<Completion>>);
+
+/// The hub needs the store to read, the writer needs the hub to tell it what is durable.
+fn open_hub(
+    config: &Config,
+    derived: &Derived,
+    secret: [u8; 32],
+    clock: &Clock,
+    mailboxes: &Arc<Mailboxes>,
+    workers: Workers,
+) -> Result<Hubs, String> {
+    let options = store_options(config, derived);
+    let store = Arc::new(Rocks::open(&config.store_dir(), &options).map_err(|e| e.to_string())?);
+    let outside = Outside {
+        store: Arc::clone(&store) as _,
+        post: Arc::clone(mailboxes) as _,
+        background: Arc::new(workers),
+        clock: clock.clone(),
+        random: Arc::new(crate::random::fill),
+    };
+    let hub = Hub::new(outside, hub_settings(config, secret));
+    let sink = Box::new(HubSink::new(Arc::clone(&hub)));
+    let writer = Writer::start(Arc::clone(&store), &options, clock.clone(), sink).map_err(|e| e.to_string())?;
+    let opened = Opened { store, writer: Arc::new(writer) };
+    hub.attach(Arc::clone(&opened.writer) as _);
+    Ok((opened.store, hub, opened.writer))
+}
+
+fn store_options(config: &Config, derived: &Derived) -> godwit_store::Options {
+    let bytes = |configured_mb: u64, derived: u64| {
+        let bytes = if configured_mb == 0 { derived } else { configured_mb << 20 };
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    };
+    let memtable_bytes = bytes(config.raw.store.memtable_mb, derived.store_memtable_bytes);
+    godwit_store::Options {
+        block_cache_bytes: bytes(config.raw.store.cache_mb, derived.store_cache_bytes),
+        memtable_bytes,
+        // Twice the memtables: the log is never what makes them be flushed, and replay stays short.
+        wal_bytes_max: 2 * memtable_bytes as u64,
+        open_files_max: u32::try_from(derived.store_files_max).unwrap_or(u32::MAX),
+        queue_max: usize::try_from(config.raw.store.queue_max).unwrap_or(usize::MAX),
+        ..godwit_store::Options::default()
+    }
+}

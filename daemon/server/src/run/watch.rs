@@ -1,0 +1,101 @@
+//! Looks after the running daemon: the watchdog, the store's health, certificates that run out, ticket keys.
+use super::daemon::{Daemon, locked};
+use crate::heartbeat::Heartbeats;
+use crate::systemd;
+use godwit_edge::HEARTBEAT_MS_MAX;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Between two looks at the store's health and the ticket keys, and two status lines.
+const LOOK: Duration = Duration::from_secs(5);
+/// Between two looks at the certificates' dates, in looks.
+const CERTIFICATE_LOOKS: u64 = 12 * 720;
+
+/// Pets the watchdog as long as every shard and the writer moves; names those that do not.
+pub(super) async fn watchdog(daemon: Arc<Daemon>) {
+    let mut beats = Heartbeats::default();
+    for (number, stats) in daemon.shard_stats.iter().enumerate() {
+        let stats = Arc::clone(stats);
+        beats.watch(format!("shard {number}"), Box::new(move || stats.heartbeat_ms.get()));
+    }
+    let writer = Arc::clone(&daemon.writer);
+    beats.watch("store writer", Box::new(move || writer.heartbeat()));
+    // An idle shard turns every HEARTBEAT_MS_MAX: to look more often would find it stuck.
+    let least = Duration::from_millis(HEARTBEAT_MS_MAX + 1_000);
+    let mut looks = interval(systemd::watchdog_period().map_or(2 * least, |period| (period / 3).max(least)));
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick comes at once, when no thread can have moved yet.
+    looks.tick().await;
+    loop {
+        looks.tick().await;
+        let stuck: Vec<String> = beats.stuck().into_iter().map(str::to_owned).collect();
+        if stuck.is_empty() {
+            systemd::pet_watchdog();
+        } else {
+            tracing::error!("stuck: {}; the watchdog is not petted", stuck.join(", "));
+        }
+        *locked(&daemon.stuck) = stuck;
+    }
+}
+
+/// Everything that is looked at now and then.
+pub(super) async fn housekeeping(daemon: Arc<Daemon>) {
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut writes = true;
+    let mut last = String::new();
+    for number in 0u64.. {
+        looks.tick().await;
+        let health = daemon.writer.health();
+        if health.ok != writes {
+            writes = health.ok;
+            let error = health.last_error.as_deref().unwrap_or("?");
+            if writes {
+                tracing::info!("the store takes writes again");
+            } else {
+                tracing::error!(error, "the store takes no writes; nothing is acknowledged until it does");
+            }
+        }
+        if number.is_multiple_of(CERTIFICATE_LOOKS) {
+            warn_of_certificates(&daemon);
+        }
+        rotate_tickets(&daemon);
+        let now = status_line(&daemon, writes, health.last_error.as_deref());
+        if now != last {
+            systemd::status(&now);
+            last = now;
+        }
+    }
+}
+
+fn warn_of_certificates(daemon: &Daemon) {
+    let now = i64::try_from((daemon.clock)() / 1000).unwrap_or(i64::MAX);
+    for certificate in daemon.certificates.status() {
+        if let Some(warning) = certificate.warning(now) {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
+fn rotate_tickets(daemon: &Daemon) {
+    match daemon.tickets.rotate((daemon.clock)() / 1000) {
+        Ok(false) => {}
+        Ok(true) => {
+            if let Err(error) = daemon.secrets.keep_tickets(&daemon.tickets) {
+                tracing::warn!(%error, "new TLS ticket keys cannot be kept: after a restart clients do full handshakes");
+            }
+        }
+        Err(error) => tracing::error!(%error, "TLS ticket keys cannot be replaced"),
+    }
+}
+
+fn status_line(daemon: &Daemon, writes: bool, error: Option<&str>) -> String {
+    if !writes {
+        return format!("NO WRITES: {}", error.unwrap_or("?"));
+    }
+    let sessions = daemon.hub.counters.sessions.load(Ordering::Relaxed);
+    let (now, max) = (daemon.connections.now(), daemon.connections.max());
+    format!("{sessions} sessions; {now} connections of {max}")
+}
