@@ -131,7 +131,7 @@ impl Hub {
                     entry.reads_from = Some(head);
                     entry.posted = 0;
                     let place = entry.place;
-                    for outgoing in self.read_again(owner, &address.bare, &owed) {
+                    for outgoing in self.read_again(owner, &address.bare, &owed, false) {
                         post.event(address.clone(), place, Event::Deliver(outgoing));
                     }
                     post.event(address, place, Event::FeedFrom(frontier));
@@ -145,13 +145,13 @@ impl Hub {
         });
     }
 
-    /// Messages that were sent to another resource and that it never acknowledged.
-    pub(crate) fn read_again(&self, owner: u64, bare: &str, owed: &[u64]) -> Vec<Outgoing> {
+    /// Messages that another resource was sent and never acknowledged; `addressed`: only those to a full JID.
+    pub(crate) fn read_again(&self, owner: u64, bare: &str, owed: &[u64], addressed: bool) -> Vec<Outgoing> {
         owed.iter()
             .filter_map(|&seq| {
                 let key = schema::archive(Owner(owner), Seq(seq));
                 let value = self.outside.store.get(Cf::Archive, &key).ok()??;
-                let row = row::Row::decode(&value)?;
+                let row = row::Row::decode(&value).filter(|row| !addressed || !row.resource.is_empty())?;
                 let mut extra = feed::stanza_id(bare, seq);
                 feed::delay(&mut extra, bare, seq);
                 let stored = Some(Stored { seq, prev: 0, again: true });

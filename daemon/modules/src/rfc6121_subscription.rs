@@ -278,3 +278,110 @@ pub(crate) fn forget(
 pub(crate) fn gone(from: &Jid, to: &str) -> Effect {
     Effect::ToAvailable { bare: to.into(), bytes: unavailable(from.as_str(), to).into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The nine states of appendix A.1, by number.
+    const STATES: [&str; 9] =
+        ["none", "none+out", "none+in", "none+out+in", "to", "to+in", "from", "from+out", "both"];
+
+    fn item(state: &str) -> Item {
+        let base = state.split('+').next().unwrap_or_default();
+        Item {
+            to: matches!(base, "to" | "both"),
+            from: matches!(base, "from" | "both"),
+            pending_out: state.contains("+out"),
+            pending_in: state.contains("+in").then(Vec::new),
+            listed: state != "none" && state != "none+in",
+            ..Item::default()
+        }
+    }
+
+    fn name(item: &Item) -> String {
+        let out = if item.pending_out { "+out" } else { "" };
+        let incoming = if item.pending_in.is_some() { "+in" } else { "" };
+        format!("{}{out}{incoming}", item.subscription())
+    }
+
+    /// Appendix A.2: per act, for each state the new one; `-` before it: not routed.
+    #[test]
+    fn outbound_is_appendix_a_2() {
+        let tables = [
+            (Act::Subscribe, "none+out none+out none+out+in none+out+in to to+in from+out from+out both"),
+            (Act::Unsubscribe, "none none none+in none+in none none+in from from from"),
+            (Act::Subscribed, "-none -none+out from from+out -to both -from -from+out -both"),
+            (Act::Unsubscribed, "-none -none+out none none+out -to to none none+out to"),
+        ];
+        for (act, expected) in tables {
+            for (state, expected) in STATES.into_iter().zip(expected.split(' ')) {
+                let (after, route) = outbound(act, &item(state));
+                let found = format!("{}{}", if route { "" } else { "-" }, name(&after));
+                assert_eq!(found, expected, "{act:?} sent in state {state}");
+            }
+        }
+    }
+
+    /// Appendix A.3: per act, for each state the new one; `-` before it: not delivered.
+    #[test]
+    fn inbound_is_appendix_a_3() {
+        let tables = [
+            (Act::Subscribe, "none+in none+out+in -none+in -none+out+in to+in -to+in -from -from+out -both"),
+            (Act::Unsubscribe, "-none -none+out none none+out -to to none none+out to"),
+            (Act::Subscribed, "-none to -none+in to+in -to -to+in -from both -both"),
+            (Act::Unsubscribed, "-none none -none+in none+in none none+in -from from from"),
+        ];
+        for (act, expected) in tables {
+            for (state, expected) in STATES.into_iter().zip(expected.split(' ')) {
+                let (after, fate) = inbound(act, &item(state), b"");
+                let found = format!("{}{}", if fate == Inbound::Deliver { "" } else { "-" }, name(&after));
+                assert_eq!(found, expected, "{act:?} arrives in state {state}");
+                if act == Act::Subscribe {
+                    let answered = matches!(state, "from" | "from+out" | "both");
+                    assert_eq!(fate == Inbound::Approve, answered, "{state}: answered in the contact's name");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn approval_in_advance_is_used_once_asked() {
+        let (ahead, routed) = outbound(Act::Subscribed, &Item::default());
+        assert!(ahead.approved && !routed && !ahead.is_empty());
+        let (after, fate) = inbound(Act::Subscribe, &ahead, b"");
+        assert_eq!((fate, after.subscription()), (Inbound::Approve, "from"));
+        let (withdrawn, _) = outbound(Act::Unsubscribed, &ahead);
+        assert!(withdrawn.is_empty(), "nothing is left of it");
+    }
+
+    /// Whatever two accounts do, in whatever order it arrives whole: both sides agree on who sees whom.
+    #[test]
+    fn both_sides_agree_after_any_history() {
+        let acts = [Act::Subscribe, Act::Subscribed, Act::Unsubscribe, Act::Unsubscribed];
+        let mut seen = std::collections::BTreeSet::new();
+        let mut open = vec![(Item::default(), Item::default())];
+        while let Some((a, b)) = open.pop() {
+            if !seen.insert(format!("{a:?}{b:?}")) {
+                continue;
+            }
+            assert_eq!((a.to, a.from), (b.from, b.to), "{a:?} {b:?}");
+            for act in acts {
+                for swapped in [false, true] {
+                    let (user, contact) = if swapped { (&b, &a) } else { (&a, &b) };
+                    let (mut user, route) = outbound(act, user);
+                    let mut contact = contact.clone();
+                    if route {
+                        let (after, fate) = inbound(act, &contact, b"");
+                        contact = after;
+                        if fate == Inbound::Approve {
+                            user = inbound(Act::Subscribed, &user, b"").0;
+                        }
+                    }
+                    open.push(if swapped { (contact, user) } else { (user, contact) });
+                }
+            }
+        }
+        assert!(seen.len() > 20, "{} states", seen.len());
+    }
+}

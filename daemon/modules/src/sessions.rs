@@ -8,8 +8,8 @@ use crate::module::Closing;
 use crate::note::{Address, Poster};
 use crate::registry::{Entry, Live};
 use godwit_session::{
-    Account, BindFailure, Bound, ConnId, Credentials, Event, Millis, Outgoing, Place, Reply, ScramHash,
-    SessionId, Stored, Unacked, keys,
+    Account, BindFailure, Bound, ConnId, Credentials, Event, Millis, Place, Reply, ScramHash, SessionId,
+    Unacked, keys,
 };
 use godwit_store::{Cf, Owner, Seq, StoreError, schema};
 use godwit_wire::{Jid, StreamCondition, StreamError};
@@ -258,13 +258,10 @@ impl Hub {
                 unacked.iter().copied().filter(|&seq| live.delivery.is_pending(seq)).collect();
             if live.is_read() { pending } else { Vec::new() }
         });
-        let rows = self.read_again(origin.owner, bare, &pending.unwrap_or_default());
-        let seq = |row: &Outgoing| row.stored.as_ref().map(|Stored { seq, .. }| *seq);
+        let rows = self.read_again(origin.owner, bare, &pending.unwrap_or_default(), true);
         self.registry.with(bare, |live| {
-            for row in rows {
-                for entry in
-                    live.sessions.iter().filter(|entry| entry.reads() && entry.reads_from >= seq(&row))
-                {
+            for entry in live.sessions.iter().filter(|entry| entry.reads()) {
+                for row in &rows {
                     post.event(live.address(entry.id), entry.place, Event::Deliver(row.clone()));
                 }
             }
