@@ -128,7 +128,7 @@ impl Doors {
         if error.raw_os_error().is_some_and(|code| starved.contains(&code)) {
             core.stats.accept_starved.add(1);
             if let Some(times) = self.starved.due(core.now) {
-                tracing::error!(shard, %error, times, "cannot accept: the box has no more descriptors or memory");
+                tracing::error!(shard, %error, times, "cannot accept: no more descriptors or memory");
             }
         } else {
             core.stats.accept_failed.add(1);

@@ -1,6 +1,7 @@
 //! Where a shard reads the time: once per turn of its loop.
 //!
-//! The clock must never go backwards, or deadlines would wait; [`system`] holds to that whatever is done to the box's time.
+//! The clock must never go backwards, or deadlines would wait; [`system`] holds to that whatever is done to
+//! the box's time.
 use godwit_session::Millis;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -48,6 +48,9 @@ impl Default for EdgeLimits {
     }
 }
 
+/// Fills a slice with random bytes from a cryptographic source.
+pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
+
 /// What a shard is made of, besides listeners and host.
 pub struct ShardConfig {
     /// Its number: the thread's name, the log's field.
@@ -57,7 +60,7 @@ pub struct ShardConfig {
     /// The time.
     pub clock: Clock,
     /// Random bytes for the machines.
-    pub random: Box<dyn FnMut(&mut [u8]) + Send>,
+    pub random: Random,
     /// Bounds.
     pub limits: EdgeLimits,
     /// How many connections all shards may have.

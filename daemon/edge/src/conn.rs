@@ -1,7 +1,7 @@
 //! One connection as its shard holds it. There may be millions: no buffer, no timer and no lock of its own.
 //!
-//! What cannot be finished in a turn, the tail of a TLS record or bytes that the kernel does not take, waits in a [`Spill`], which
-//! exists only as long as something waits.
+//! What cannot be finished in a turn, the tail of a TLS record or bytes that the kernel does not take, waits
+//! in a [`Spill`], which exists only as long as something waits.
 use crate::timer::Tick;
 use crate::tls::Tls;
 use crate::{Ended, Entry};
@@ -40,7 +40,8 @@ pub(crate) enum Phase {
 pub(crate) struct Spill {
     /// Bytes of an incomplete TLS record.
     pub(crate) tail: Vec<u8>,
-    /// Decrypted bytes that the machine has not been given: it waits for something, or the peer does not read.
+    /// Decrypted bytes that the machine has not been given: it waits for something, or the peer does not
+    /// read.
     plain: Vec<u8>,
     /// Bytes for the peer …
     out: Vec<u8>,
@@ -60,7 +61,8 @@ impl Spill {
     }
 
     pub(crate) fn append(&mut self, bytes: &[u8]) {
-        // Sent bytes are dropped when they are the greater part: each byte is moved once at most, on the average.
+        // Sent bytes are dropped when they are the greater part: each byte is moved once at most, on the
+        // average.
         if self.sent > self.out.len() / 2 {
             self.out.drain(..self.sent);
             self.sent = 0;
@@ -210,8 +212,8 @@ impl Conn {
         self.phase == Phase::Live && !self.told && !self.machine.paused() && self.waiting() <= queue_low
     }
 
-    /// May the shard read from it now? A handshake is read whatever the machine waits for; the rest of a closing
-    /// connection is read to be thrown away.
+    /// May the shard read from it now? A handshake is read whatever the machine waits for; the rest of a
+    /// closing connection is read to be thrown away.
     pub(crate) fn wants_input(&self, queue_low: usize) -> bool {
         match self.phase {
             Phase::Live => self.link.handshaking() || self.may_go_on(queue_low),
@@ -240,5 +242,12 @@ mod tests {
         assert!(spill.out.len() <= 2 * expected.len() + 100, "sent bytes are dropped");
         spill.taken(expected.len(), 0);
         assert_eq!((spill.waiting().len(), spill.out.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_connection_is_small() {
+        // The socket has some more in a debug build.
+        let own = size_of::<Conn>() - size_of::<Connection>() - size_of::<TcpStream>();
+        assert!(own <= 96, "{own} bytes besides machine and socket");
     }
 }

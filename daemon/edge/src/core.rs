@@ -1,8 +1,8 @@
 //! What happens to one connection: its machine is driven, its phases change, its deadlines come.
 //!
-//! [`Core`] is the shard without sockets to poll and without the table: everything that a connection's turn needs besides
-//! the connection. Reading is in `input.rs`, writing and removing in `output.rs`.
-use crate::config::EdgeLimits;
+//! [`Core`] is the shard without sockets to poll and without the table: everything that a connection's turn
+//! needs besides the connection. Reading is in `input.rs`, writing and removing in `output.rs`.
+use crate::config::{EdgeLimits, Random};
 use crate::conn::{Conn, Link, Phase};
 use crate::logs::Named;
 use crate::stats::ShardStats;
@@ -12,6 +12,7 @@ use crate::turn::Outputs;
 use crate::{Ended, Entry, ShardHost};
 use godwit_session::{ConnId, Connection, Cx, Event, Host, Millis, Out, Request, Settings, drive};
 use std::collections::VecDeque;
+use std::error::Error;
 use std::sync::Arc;
 
 /// Output of one connection within a turn beyond which it is written at once.
@@ -50,14 +51,15 @@ pub(crate) struct Core<H> {
     pub(crate) limits: EdgeLimits,
     pub(crate) tls: Arc<TlsConfig>,
     pub(crate) stats: Arc<ShardStats>,
-    pub(crate) random: Box<dyn FnMut(&mut [u8]) + Send>,
+    pub(crate) random: Random,
     /// The time of this turn.
     pub(crate) now: Millis,
     pub(crate) wheel: Wheel,
     pub(crate) outputs: Outputs,
     /// Open connections to read from.
     pub(crate) ready: VecDeque<ConnId>,
-    /// Connections in the handshake to read from: they cost far more each, so they wait in a line of their own.
+    /// Connections in the handshake to read from: they cost far more each, so they wait in a line of their
+    /// own.
     pub(crate) shaking: VecDeque<ConnId>,
     /// Scratch: what is read, what was in it, what TLS answers by itself, what is sealed.
     pub(crate) input: Box<[u8]>,
@@ -67,7 +69,8 @@ pub(crate) struct Core<H> {
     pub(crate) out: Out,
 }
 impl<H: ShardHost> Core<H> {
-    /// Lets the machine act, then does what it asked for. All its output of a turn comes together in one buffer.
+    /// Lets the machine act, then does what it asked for. All its output of a turn comes together in one
+    /// buffer.
     fn drive<R>(
         &mut self,
         at: ConnId,
@@ -116,8 +119,8 @@ impl<H: ShardHost> Core<H> {
         }
     }
 
-    /// Bytes for the machine, piece by piece: it may be told little and say very much, and then the peer has to read
-    /// before it is told more. What it is not told now is kept.
+    /// Bytes for the machine, piece by piece: it may be told little and say very much, and then the peer has
+    /// to read before it is told more. What it is not told now is kept.
     pub(crate) fn bytes(&mut self, at: ConnId, conn: &mut Conn, mut bytes: &[u8]) {
         while !bytes.is_empty() && conn.may_go_on(self.limits.queue_low) {
             let (piece, rest) = bytes.split_at(bytes.len().min(PIECE_BYTES));
@@ -154,8 +157,8 @@ impl<H: ShardHost> Core<H> {
         }
     }
 
-    /// What is said so far goes out in the clear, then TLS begins. What came in the clear behind the request was not
-    /// protected and is thrown away (a command injected there must not be taken for the peer's own).
+    /// What is said so far goes out in the clear, then TLS begins. What came in the clear behind the request
+    /// was not protected and is thrown away (a command injected there must not be taken for the peer's own).
     fn start_tls(&mut self, at: ConnId, conn: &mut Conn) {
         debug_assert!(matches!(conn.link, Link::Plain), "the machine asked for TLS within TLS");
         drop(conn.machine.unstash());
@@ -171,7 +174,8 @@ impl<H: ShardHost> Core<H> {
         }
     }
 
-    /// Begins an orderly end: what waits is sent, TLS and TCP are closed, the peer gets some time to do the same.
+    /// Begins an orderly end: what waits is sent, TLS and TCP are closed, the peer gets some time to do the
+    /// same.
     pub(crate) fn close(&mut self, at: ConnId, conn: &mut Conn, why: Ended) {
         if conn.phase == Phase::Live {
             conn.phase = Phase::Closing;
@@ -194,6 +198,12 @@ impl<H: ShardHost> Core<H> {
         }
     }
 
+    /// What goes wrong with one connection is of interest to whoever looks into that one.
+    pub(crate) fn log_failure(&self, at: ConnId, conn: &Conn, what: &'static str, error: &dyn Error) {
+        let (shard, peer) = (self.number, conn.peer());
+        tracing::debug!(shard, conn = %Named(at), %peer, %error, "{what}");
+    }
+
     /// The next tick at which something may be due for it.
     fn next_tick(&self, conn: &Conn) -> Option<Tick> {
         let phase = (conn.phase_until != 0).then_some(conn.phase_until);
@@ -210,7 +220,8 @@ impl<H: ShardHost> Core<H> {
         Some(spill.progress + self.limits.write_stall_ms_max)
     }
 
-    /// Sees to it that the wheel looks at the connection in time. It looks too early rather than be set again.
+    /// Sees to it that the wheel looks at the connection in time. It looks too early rather than be set
+    /// again.
     pub(crate) fn arm(&mut self, at: ConnId, conn: &mut Conn) {
         let Some(next) = self.next_tick(conn) else { return };
         let next = next.max(self.wheel.soonest());

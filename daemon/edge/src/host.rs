@@ -23,8 +23,9 @@ pub enum Ended {
     Deadline,
 }
 
-/// One per shard, on the shard's thread: everything behind the connections. The shard owns sockets, TLS, buffers and timers;
-/// the host owns sessions without a connection and answers the machines' requests ([`godwit_session::Host`]).
+/// One per shard, on the shard's thread: everything behind the connections. The shard owns sockets, TLS,
+/// buffers and timers; the host owns sessions without a connection and answers the machines' requests
+/// ([`godwit_session::Host`]).
 pub trait ShardHost: godwit_session::Host {
     /// What other threads send to this shard.
     type Note: Send + 'static;
@@ -36,14 +37,17 @@ pub trait ShardHost: godwit_session::Host {
     fn closed(&mut self, at: ConnId, why: Ended);
     /// A note: either an event for a connection of this shard, or done here.
     fn note(&mut self, note: Self::Note) -> Option<(ConnId, Event)>;
-    /// The connection of an event is gone, or the event did not fit it. The host finds the session or drops it.
+    /// The connection of an event is gone, or the event did not fit it. The host finds the session or drops
+    /// it.
     fn missed(&mut self, at: ConnId, event: Event);
-    /// The session of a connection was asked for (it is resumed elsewhere): called for [`Event::TakeOver`] notes.
+    /// The session of a connection was asked for (it is resumed elsewhere): called for [`Event::TakeOver`]
+    /// notes.
     fn take_over(&mut self, at: ConnId, conn: &mut Connection, cx: &mut godwit_session::Cx<'_>);
     /// When the host wants [`ShardHost::tick`].
     fn deadline(&self) -> Option<Millis>;
     /// The deadline has come (sessions that were not resumed in time).
     fn tick(&mut self, now: Millis);
-    /// Called once at the end of each turn of the loop, after all output was written: batched work (posts to other shards) goes out.
+    /// Called once at the end of each turn of the loop, after all output was written: batched work (posts to
+    /// other shards) goes out.
     fn flush(&mut self);
 }

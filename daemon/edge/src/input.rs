@@ -39,7 +39,7 @@ impl<H: ShardHost> Core<H> {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => conn.readable = false,
             Err(error) => {
-                tracing::debug!(shard = self.number, conn = %Named(at), peer = %conn.peer(), %error, "read failed");
+                self.log_failure(at, conn, "read failed", &error);
                 self.doom(at, conn, Ended::Io);
             }
         }
@@ -47,7 +47,8 @@ impl<H: ShardHost> Core<H> {
         self.queue(at, conn);
     }
 
-    /// Reads behind the kept tail of a record, if there is one; returns the bytes there are then, 0 at the end.
+    /// Reads behind the kept tail of a record, if there is one; returns the bytes there are then, 0 at the
+    /// end.
     fn fill(&mut self, conn: &mut Conn, input: &mut [u8]) -> io::Result<usize> {
         let tail = conn.spill.as_ref().map_or(&[][..], |spill| &spill.tail);
         let kept = tail.len();
@@ -66,7 +67,8 @@ impl<H: ShardHost> Core<H> {
         if read == 0 {
             return Ok(0);
         }
-        // The kernel gives all it has: a short read means that more will be announced, but for an end already announced.
+        // The kernel gives all it has: a short read means that more will be announced, but for an end already
+        // announced.
         if read < room.len() && !conn.read_closed {
             conn.readable = false;
         }

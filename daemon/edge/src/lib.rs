@@ -19,7 +19,7 @@ pub mod tls;
 mod turn;
 
 pub use clock::Clock;
-pub use config::{Ceiling, EdgeLimits, ShardConfig};
+pub use config::{Ceiling, EdgeLimits, Random, ShardConfig};
 pub use host::{Ended, Entry, ShardHost};
 pub use listen::{Keepalive, ListenOptions, Listener};
 pub use mailbox::{Control, Mailbox};

@@ -1,8 +1,8 @@
-//! Listening sockets: one per shard and address, so that the kernel spreads connections over the shards (SO_REUSEPORT), or those
-//! that systemd opened, shared by all shards.
+//! Listening sockets: one per shard and address, so that the kernel spreads connections over the shards
+//! (SO_REUSEPORT), or those that systemd opened, shared by all shards.
 //!
-//! TCP_NODELAY and the keepalive options are set on the listener: Linux hands them down to each accepted socket, which
-//! saves several system calls per connection.
+//! TCP_NODELAY and the keepalive options are set on the listener: Linux hands them down to each accepted
+//! socket, which saves several system calls per connection.
 use crate::Entry;
 use godwit_session::Millis;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
@@ -54,8 +54,9 @@ impl Listener {
     }
 }
 
-/// Opens one listener per shard at `address`. Port 0 gives the same free port to all. Where the box has no IPv6, `[::]` means
-/// `0.0.0.0`. Fails with `AddrInUse` if another process listens there, even one that would share.
+/// Opens one listener per shard at `address`. Port 0 gives the same free port to all. Where the box has no
+/// IPv6, `[::]` means `0.0.0.0`. Fails with `AddrInUse` if another process listens there, even one that would
+/// share.
 pub fn bind(
     entry: Entry,
     address: SocketAddr,

@@ -1,11 +1,13 @@
 //! How other threads reach a shard: notes and control words, in order, with at most one wake per sleep.
 //!
-//! A note costs its sender one lock; the shard takes all there are with one lock per turn. The waker is used only if the shard
-//! has said, under the same lock, that it is going to sleep: a busy shard is never woken, and no wake is lost.
+//! A note costs its sender one lock; the shard takes all there are with one lock per turn. The waker is used
+//! only if the shard has said, under the same lock, that it is going to sleep: a busy shard is never woken,
+//! and no wake is lost.
 //!
-//! The queue has no bound of its own: each note answers a request (the machine pauses after those), or comes out of a bounded
-//! queue (the store's writer), or is a delivery that a sending client paid for with an inbound stanza, of which
-//! `Settings::inflight_max` may be open. [`Mailbox::len`] is there for status and alarms.
+//! The queue has no bound of its own: each note answers a request (the machine pauses after those), or comes
+//! out of a bounded queue (the store's writer), or is a delivery that a sending client paid for with an
+//! inbound stanza, of which `Settings::inflight_max` may be open. [`Mailbox::len`] is there for status and
+//! alarms.
 use crate::listen::Listener;
 use godwit_session::{Millis, Settings};
 use mio::Waker;
@@ -21,7 +23,8 @@ pub enum Control {
     Listen(Vec<Listener>),
     /// No more listening: close the listeners, all of them.
     Deafen,
-    /// Close the listeners and every stream with `<system-shutdown/>`, and end the loop when all are gone or the time has come.
+    /// Close the listeners and every stream with `<system-shutdown/>`, and end the loop when all are gone or
+    /// the time has come.
     Stop {
         /// The time.
         deadline: Millis,

@@ -1,4 +1,5 @@
-//! Writing: all that a connection said in a turn is sealed at once and written with one call; what the kernel does not take waits.
+//! Writing: all that a connection said in a turn is sealed at once and written with one call; what the kernel
+//! does not take waits.
 use crate::conn::{Conn, Link, Phase};
 use crate::core::Core;
 use crate::logs::Named;
@@ -16,7 +17,8 @@ impl<H: ShardHost> Core<H> {
         let (mut raw, mut plain) = (std::mem::take(&mut output.raw), std::mem::take(&mut output.plain));
         self.write(at, conn, &mut raw, &mut plain, false);
         if let Some(output) = self.outputs.get(conn.turn) {
-            (raw.clear(), plain.clear());
+            raw.clear();
+            plain.clear();
             (output.raw, output.plain) = (raw, plain);
         }
     }
@@ -96,7 +98,7 @@ impl<H: ShardHost> Core<H> {
         }
         conn.notified |= last;
         if let Err(error) = result {
-            tracing::warn!(shard = self.number, conn = %Named(at), peer = %conn.peer(), %error, "cannot seal");
+            self.log_failure(at, conn, "cannot seal", &error);
             conn.notified = true;
             self.close(at, conn, Ended::TlsFailed);
         }
@@ -104,7 +106,7 @@ impl<H: ShardHost> Core<H> {
         let sent = self.send(conn, &sealed);
         self.cipher = sealed;
         if let Err(error) = sent {
-            tracing::debug!(shard = self.number, conn = %Named(at), peer = %conn.peer(), %error, "write failed");
+            self.log_failure(at, conn, "write failed", &error);
             self.doom(at, conn, Ended::Io);
         }
         self.stats.queued_bytes.sub(waited);

@@ -1,8 +1,9 @@
 //! A shard: one thread, one poll, its listeners and its connections.
 //!
-//! A turn of the loop: wait; take what the poll and the mailbox brought; read from connections, each once; accept; look at
-//! what is due; then seal and write what all that made the connections say, once each. In the end the host posts
-//! its batches. Everything within a turn is bounded; what is left over makes the next turn's wait a mere look.
+//! A turn of the loop: wait; take what the poll and the mailbox brought; read from connections, each once;
+//! accept; look at what is due; then seal and write what all that made the connections say, once each. In the
+//! end the host posts its batches. Everything within a turn is bounded; what is left over makes the next
+//! turn's wait a mere look.
 use crate::accept::{Doors, WAKER, conn_id};
 use crate::config::ShardConfig;
 use crate::conn::{Conn, Phase};
@@ -213,6 +214,7 @@ impl<H: ShardHost> Shard<H> {
     fn obey(&mut self, control: Control) {
         match control {
             Control::Settings(settings) => self.core.settings = settings,
+            Control::Listen(_) if self.stopping.is_some() => {}
             Control::Listen(listeners) => {
                 for listener in listeners {
                     if let Err(error) = self.doors.add(self.poll.registry(), listener) {
@@ -315,6 +317,7 @@ impl<H: ShardHost> Core<H> {
         conn.phase_until = self.wheel.tick(self.now + self.settings.handshake_ms_max);
         self.arm(at, conn);
         self.host.opened(at, peer.ip(), conn.entry);
-        tracing::debug!(shard = self.number, conn = %Named(at), %peer, entry = ?conn.entry, "connection accepted");
+        let (shard, entry) = (self.number, conn.entry);
+        tracing::debug!(shard, conn = %Named(at), %peer, ?entry, "connection accepted");
     }
 }

@@ -1,7 +1,7 @@
 //! The shard's table of connections: slots in chunks that never move, each with a generation.
 //!
-//! A [`ConnId`] of a former tenant finds nothing. Chunks are allocated as they are needed and kept; growing copies nothing, so
-//! the millionth connection costs what the first did.
+//! A [`ConnId`] of a former tenant finds nothing. Chunks are allocated as they are needed and kept; growing
+//! copies nothing, so the millionth connection costs what the first did.
 use godwit_session::ConnId;
 
 const CHUNK: usize = 128;

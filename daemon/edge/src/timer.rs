@@ -1,12 +1,13 @@
 //! Deadlines of a shard's connections: a hierarchical timer wheel of ticks of 100 ms.
 //!
-//! An entry is a key and its tick, 8 bytes, in the list of its bucket; setting one and letting it fire are O(1). Nothing is ever
-//! cancelled: the owner of a key remembers for which tick it is armed and what it really waits for, and looks again
-//! when the entry fires. A deadline that moves away, as a connection's does with each stanza, therefore costs nothing.
+//! An entry is a key and its tick, 8 bytes, in the list of its bucket; setting one and letting it fire are
+//! O(1). Nothing is ever cancelled: the owner of a key remembers for which tick it is armed and what it
+//! really waits for, and looks again when the entry fires. A deadline that moves away, as a connection's does
+//! with each stanza, therefore costs nothing.
 //!
-//! Level 0 has a bucket per tick for the current round of 256 ticks (25.6 s); a bucket of level n spans 256^n ticks and is
-//! spread over the level below when its time begins. Three levels reach 19 days; what is due later waits in the last bucket
-//! and is put back from there.
+//! Level 0 has a bucket per tick for the current round of 256 ticks (25.6 s); a bucket of level n spans 256^n
+//! ticks and is spread over the level below when its time begins. Three levels reach 19 days; what is due
+//! later waits in the last bucket and is put back from there.
 use godwit_session::Millis;
 
 /// Length of a tick.
@@ -14,9 +15,9 @@ pub const TICK_MS: Millis = 100;
 
 const BITS: u32 = 8;
 const BUCKETS: usize = 1 << BITS;
-const LEVELS: usize = 3;
+const LEVELS: u32 = 3;
 /// Furthest a single entry can be placed ahead.
-const REACH: u32 = (1 << (BITS * LEVELS as u32)) - 1;
+const REACH: u32 = (1 << (BITS * LEVELS)) - 1;
 /// A bucket's memory is kept for its next round up to so many entries.
 const KEPT_MAX: usize = 64;
 
@@ -71,7 +72,7 @@ impl Level {
 
 /// The wheel.
 pub struct Wheel {
-    levels: [Level; LEVELS],
+    levels: [Level; LEVELS as usize],
     base: Millis,
     now: Tick,
 }
@@ -109,8 +110,8 @@ impl Wheel {
         let tick = entry.tick.min(self.now.saturating_add(REACH));
         // The level whose bucket is not the current one: the highest digit in which the two ticks differ.
         let differs = tick ^ self.now;
-        let level = (0..LEVELS as u32).rev().find(|level| differs >> (BITS * level) != 0).unwrap_or(0);
-        let level = level.min(LEVELS as u32 - 1);
+        let level = (0..LEVELS).rev().find(|level| differs >> (BITS * level) != 0).unwrap_or(0);
+        let level = level.min(LEVELS - 1);
         let bucket = (tick >> (BITS * level)) as usize % BUCKETS;
         self.levels[level as usize].push(bucket, entry);
     }
@@ -136,10 +137,10 @@ impl Wheel {
     /// Where a round of a lower level begins, the bucket of the level above is spread over it.
     fn spread(&mut self) {
         for level in (1..LEVELS).rev() {
-            let span = BITS * level as u32;
+            let span = BITS * level;
             if self.now.trailing_zeros() >= span {
                 let bucket = (self.now >> span) as usize % BUCKETS;
-                for entry in self.levels[level].take(bucket) {
+                for entry in self.levels[level as usize].take(bucket) {
                     self.place(entry);
                 }
             }
@@ -149,8 +150,8 @@ impl Wheel {
     /// The next tick at which there is something to do: to fire, or to spread a bucket. Never late.
     fn next_tick(&self) -> Option<Tick> {
         let mut next: Option<Tick> = None;
-        for (level, buckets) in self.levels.iter().enumerate() {
-            let span = BITS * level as u32;
+        for (level, buckets) in (0..LEVELS).zip(&self.levels) {
+            let span = BITS * level;
             let digit = (self.now >> span) as usize % BUCKETS;
             let round = u64::from(self.now >> span) - digit as u64;
             // Buckets at or before the current digit belong to the next round.

@@ -57,8 +57,8 @@ proptest! {
         steps in prop::collection::vec((0_u64..40, 0_u32..24, 0_u32..26), 1..200),
     ) {
         let mut pair = Pair::new(start);
-        for (at, (scale, set, advance)) in steps.into_iter().enumerate() {
-            pair.set(at as u32, (1_u64 << set) + scale * 97);
+        for (at, (scale, set, advance)) in (0..).zip(steps) {
+            pair.set(at, (1_u64 << set) + scale * 97);
             if at % 3 == 2 {
                 pair.advance((1_u64 << advance) + scale);
             }

@@ -1,4 +1,5 @@
-//! What the connections have to send in one turn of the loop: collected here, sealed and written once at its end.
+//! What the connections have to send in one turn of the loop: collected here, sealed and written once at its
+//! end.
 use godwit_session::ConnId;
 
 /// Buffers kept for the next turns.
@@ -23,7 +24,8 @@ pub(crate) struct Outputs {
     spare: Vec<Vec<u8>>,
 }
 impl Outputs {
-    /// The output of a connection, made if there is none. `place` is the connection's: its index plus one, or 0.
+    /// The output of a connection, made if there is none. `place` is the connection's: its index plus one, or
+    /// 0.
     pub(crate) fn of(&mut self, at: ConnId, place: &mut u32) -> &mut Output {
         let index = match (*place as usize).checked_sub(1) {
             Some(index) if index < self.list.len() => index,

@@ -1,4 +1,5 @@
-//! A shard on loopback: peers that do not read, do not write, do not stop, or do not speak TLS, and a box that runs out of things.
+//! A shard on loopback: peers that do not read, do not write, do not stop, or do not speak TLS, and a box
+//! that runs out of things.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod shard_support;
@@ -18,7 +19,7 @@ const MUCH: usize = 64 << 20;
 const PIECE: usize = 64 << 10;
 
 fn limits() -> EdgeLimits {
-    EdgeLimits { linger_ms_max: 500, ..EdgeLimits::default() }
+    Setup::default().limits
 }
 
 fn with(limits: EdgeLimits) -> Server {

@@ -5,7 +5,7 @@ mod shard_support;
 
 use godwit_edge::{Control, EdgeLimits, Ended, Entry};
 use godwit_session::{Event, Outgoing, Stored};
-use shard_support::{HEADER, Note, Server, Setup, message, with_descriptors};
+use shard_support::{HEADER, Note, Server, Setup, message, settings, with_descriptors};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -252,6 +252,23 @@ fn listeners_can_be_added_and_closed() {
     client.echo("still here");
     assert!(std::net::TcpStream::connect(at).is_err());
     client.echo("and still");
+    server.stop();
+}
+
+#[test]
+fn new_settings_are_for_all_connections() {
+    let server = start();
+    let (mut old, at) = server.login_at();
+    let mut changed = settings();
+    changed.ping_after_ms = 1_000;
+    server.mailbox.control(Control::Settings(Arc::new(changed)));
+    // The machine looks at the settings when its old deadline has come.
+    server.advance(settings().ping_after_ms + 1_000);
+    old.until("<ping xmlns='urn:xmpp:ping'/></iq>");
+    server.advance(settings().ping_timeout_ms + 1_000);
+    assert!(old.end().contains("<connection-timeout"));
+    drop(old);
+    server.until("closed", |seen, _| seen.closed == [(at, Ended::Deadline)]);
     server.stop();
 }
 

@@ -1,6 +1,7 @@
 //! What the shards' tests share: a toy host behind real machines, its server, and a blocking client.
 //!
-//! The host lets everybody in, and answers each message with one of the same id, whose body is as long as an id `big-N` asks for.
+//! The host lets everybody in, and answers each message with one of the same id, whose body is as long as an
+//! id `big-N` asks for.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, missing_docs)]
 
 use godwit_edge::listen::{ListenOptions, bind};
@@ -159,12 +160,9 @@ pub struct Setup {
 }
 impl Default for Setup {
     fn default() -> Setup {
-        Setup {
-            settings: settings(),
-            limits: EdgeLimits::default(),
-            connections_max: usize::MAX,
-            admit: true,
-        }
+        // Tests that stop with clients connected need not wait for them.
+        let limits = EdgeLimits { linger_ms_max: 500, ..EdgeLimits::default() };
+        Setup { settings: settings(), limits, connections_max: usize::MAX, admit: true }
     }
 }
 
@@ -287,8 +285,8 @@ impl Server {
     }
 }
 
-pub const HEADER: &str = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' \
-     to='localhost' version='1.0'>";
+pub const HEADER: &str = "<stream:stream xmlns='jabber:client' to='localhost' version='1.0' \
+     xmlns:stream='http://etherx.jabber.org/streams'>";
 
 /// A blocking client over TLS.
 pub struct Client {
