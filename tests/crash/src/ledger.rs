@@ -38,6 +38,8 @@ pub(crate) struct Sent {
     /// Stream management sessions in which it was sent: the server may hold that many copies.
     pub(crate) sessions: u32,
     pub(crate) acked: bool,
+    /// Came back as an error: a violation, but the sender knows, so it is not lost too.
+    pub(crate) bounced: bool,
 }
 
 /// A message as a recipient got it.
@@ -115,6 +117,9 @@ impl Ledger {
 
     /// Acknowledged messages that have not arrived anywhere yet.
     pub(crate) fn missing(&self) -> usize {
-        self.sent.iter().filter(|(key, sent)| sent.acked && !self.arrived.contains_key(key)).count()
+        self.sent
+            .iter()
+            .filter(|(key, sent)| sent.acked && !sent.bounced && !self.arrived.contains_key(key))
+            .count()
     }
 }

@@ -11,7 +11,8 @@
 //!
 //! So a delivery is identified by its stanza-id, and these are violations, every one:
 //!
-//! 1. *lost*: an acknowledged message that never arrived, though its recipient stayed until all was quiet;
+//! 1. *lost*: an acknowledged message that neither arrived nor bounced, though its recipient stayed until
+//!    all was quiet;
 //! 2. *too many copies*: more stanza-ids of one message than sessions in which it was sent (for a message
 //!    sent in one session: more than one);
 //! 3. *twice in one session*: the same stanza-id twice in one SM session of the recipient, across
@@ -158,7 +159,7 @@ fn copies(ledger: &mut Ledger, first: &[&Delivery], tally: &mut Tally) {
     for (key, sent) in ledger.sent.clone() {
         let arrived = copies.remove(&key).unwrap_or(0);
         match arrived {
-            0 if sent.acked => {
+            0 if sent.acked && !sent.bounced => {
                 tally.lost += 1;
                 ledger.violation("lost", format!("{key} was acknowledged and never arrived"));
             }

@@ -12,7 +12,7 @@ fn ledger(sent: &[(u32, u32, bool)], deliveries: &[(u32, &str, usize)]) -> Ledge
     let mut ledger = Ledger::default();
     let key = |n| Key { sender: 0, recipient: 0, n };
     for &(n, sessions, acked) in sent {
-        ledger.sent.insert(key(n), Sent { sessions, acked });
+        ledger.sent.insert(key(n), Sent { sessions, acked, bounced: false });
     }
     ledger.lineages.resize_with(3, Default::default);
     for (at, &(n, stanza_id, lineage)) in deliveries.iter().enumerate() {

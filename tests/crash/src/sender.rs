@@ -161,6 +161,9 @@ impl Sender {
             }
             Event::Ack(h) => self.acked(h, ledger),
             Event::Stanza(stanza) if xml::attr(&stanza, "type").as_deref() == Some("error") => {
+                if let Some(key) = xml::attr(&stanza, "id").and_then(|id| Key::parse(&id)) {
+                    ledger.sent.entry(key).or_default().bounced = true;
+                }
                 ledger.violation("bounced", stanza);
             }
             Event::Closed(_) => self.disconnect(now, pool),
