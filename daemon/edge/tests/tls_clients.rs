@@ -1,5 +1,6 @@
-//! Clients of other makes, over loopback: OpenSSL, Python, GnuTLS. One that is not installed is skipped, and the
-//! test says so.
+//! Clients of other makes, over loopback: OpenSSL, Python, GnuTLS.
+//!
+//! One that is not installed is skipped, and the test says so.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod tls_support;

@@ -1,5 +1,6 @@
-//! What the TLS tests share: throw-away certificates, a rustls client joined to our side in memory, and a forger
-//! that seals what no honest client would send.
+//! What the TLS tests share: certificates, a rustls client joined to our side in memory, and a forger.
+//!
+//! The forger seals what no honest client would send.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, missing_docs)]
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
