@@ -1,8 +1,9 @@
 //! Lets effects happen: finds the sessions they are for, under their account's lock, and posts to their shards.
 //! Runs on the writer's thread after a commit, in commit order, or on a shard's for stanzas with nothing to write.
 use crate::effects::{Delivery, Effect};
-use crate::hub::{Completion, Counters, Hub, Origin};
+use crate::hub::{Counters, Hub, Origin};
 use crate::note::Poster;
+use crate::pending::Completion;
 use crate::registry::{Entry, Live};
 use crate::{feed, row};
 use godwit_session::{Event, Outgoing, SessionId, Stored};

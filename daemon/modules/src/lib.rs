@@ -15,6 +15,7 @@ pub mod list;
 mod login;
 pub mod module;
 pub mod note;
+pub mod pending;
 pub mod registry;
 pub mod rfc6121_presence;
 pub mod rfc6121_roster;
@@ -34,6 +35,7 @@ pub mod xep0199_ping;
 pub mod xep0202_time;
 pub mod xep0359_stanza_ids;
 
-pub use hub::{Completion, Hub, HubSink, Outside, Settings};
+pub use hub::{Hub, Outside, Settings};
 pub use note::{Address, Background, Note, Post};
+pub use pending::{Completion, HubSink};
 pub use shard::ShardState;

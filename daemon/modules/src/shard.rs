@@ -1,7 +1,8 @@
 //! One shard's side of the hub: answers what connections ask, and keeps the sessions that have none (XEP-0198 §5).
 use crate::feed::Wanted;
-use crate::hub::{Counters, Hub, Origin, Progress};
+use crate::hub::{Counters, Hub, Origin};
 use crate::note::{Address, Note, Poster};
+use crate::pending::Progress;
 use godwit_session::Detached;
 use godwit_session::{
     Account, Bound, ConnId, Connection, Cx, Event, Host, Millis, Place, Reply, Request, ResumeFailure,
@@ -133,6 +134,9 @@ impl ShardState {
             return;
         }
         let Some(address) = self.current.take() else { return };
+        if matches!(event, Event::Close(_)) && self.waiting.contains_key(&address.session) {
+            return self.end_waiting(address.session, now); // replaced, or its account is gone: nothing to wait for
+        }
         if let Some(waiting) = self.waiting.get_mut(&address.session) {
             if let Detached::Overflow = waiting.bound.deliver_detached(event, &self.settings) {
                 self.end_waiting(address.session, now);

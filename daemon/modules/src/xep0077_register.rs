@@ -1,9 +1,10 @@
 //! XEP-0077 In-Band Registration: making an account before login (off by default), changing its password, removing it.
 use crate::accounts::{self, AccountError};
 use crate::effects::{Effect, Effects, Slow};
-use crate::hub::{Completion, Hub};
+use crate::hub::Hub;
 use crate::module::{Cx, Info, Iq, Module, Target, unreadable};
 use crate::note::Note;
+use crate::pending::Completion;
 use crate::rfc6121_subscription as subscription;
 use crate::roster;
 use crate::route::error_reply;

@@ -252,3 +252,19 @@ fn forged_ids_and_delays_are_taken_out() {
     assert!(!inbox.contains("forged") && !inbox.contains("2001"), "{inbox}");
     assert!(inbox.contains("theirs") && inbox.contains("mine"), "{inbox}");
 }
+
+#[test]
+fn a_waiting_session_that_is_replaced_ends_and_its_messages_go_on() {
+    let mut w = world(&["alice", "bob"]);
+    let alice = w.online("alice", "a");
+    let (old, sm_id) = sm(&mut w, "bob", "phone");
+    w.cut(old);
+    w.send(alice, &message("bob@example.org", "one"));
+    let new = w.online("bob", "phone");
+    assert_eq!(bodies(&w.take(new)), ["one"]);
+    let (_, inbox) = resume(&mut w, "bob", &sm_id, 0);
+    assert!(inbox.contains("<failed ") && inbox.contains("item-not-found"), "{inbox}");
+    w.pass(700_000);
+    w.send(alice, &message("bob@example.org", "two"));
+    assert_eq!(bodies(&w.take(new)), ["two"]);
+}

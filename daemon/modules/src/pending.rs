@@ -1,0 +1,249 @@
+//! A stanza's way through the hub: decided, written, and only then in effect.
+use crate::effects::{Effect, Effects, Job, Slow};
+use crate::hub::{Counters, Hub, Origin};
+use crate::note::Poster;
+use godwit_session::{Event, Millis};
+use godwit_store::{Outcome, Sink, Tx, TxError};
+use godwit_wire::{Condition, Stanza, StanzaError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+
+/// What comes out of the writer with a transaction.
+pub enum Completion {
+    /// A stanza's.
+    Stanza(Box<Pending>),
+    /// A delivery record's: the account's bare JID.
+    Saved(Arc<str>),
+    /// Somebody waits for it (accounts).
+    Told(Box<dyn FnOnce(Outcome) + Send>),
+}
+
+/// A stanza whose transaction is under way.
+pub struct Pending {
+    origin: Origin,
+    /// For the error reply, or to handle it again. `None`: the end of a session.
+    stanza: Option<Box<Stanza>>,
+    after: Vec<Effect>,
+    /// The session was told to hold.
+    held: bool,
+    tries: u32,
+}
+
+/// What became of a stanza when [`Hub::stanza`] returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Handled; effects are out.
+    Done,
+    /// Its completion comes later.
+    Queued,
+    /// The same, and nothing further may be read meanwhile.
+    Held,
+}
+
+impl Hub {
+    /// Handles a stanza of a bound session. `idle`: all earlier stanzas of the session are handled, so that this one's
+    /// effects cannot overtake theirs.
+    pub fn stanza(
+        self: &Arc<Self>,
+        origin: &Origin,
+        stanza: Box<Stanza>,
+        idle: bool,
+        now: Millis,
+        post: &mut Poster,
+    ) -> Progress {
+        Counters::up(&self.counters.stanzas);
+        let fx = self.handle(origin, &stanza, now);
+        self.finish(origin, Some(stanza), fx, idle, post)
+    }
+
+    /// Lets the modules and the router work on a stanza; a panic costs the stanza, not the daemon.
+    fn handle(&self, origin: &Origin, stanza: &Stanza, now: Millis) -> Effects {
+        let settings = self.settings();
+        let cx = self.cx(&settings, origin, now);
+        let handled = catch_unwind(AssertUnwindSafe(|| crate::route::route(&cx, stanza)));
+        match handled {
+            Ok(Ok(fx)) => fx,
+            Ok(Err(error)) => self.refuse(stanza, &error),
+            Err(_) => {
+                Counters::up(&self.counters.panics);
+                tracing::error!(jid = %origin.jid, kind = ?stanza.kind, "a module panicked; its stanza was answered with an error");
+                self.refuse(stanza, &StanzaError::new(Condition::InternalServerError))
+            }
+        }
+    }
+
+    fn refuse(&self, stanza: &Stanza, error: &StanzaError) -> Effects {
+        let mut fx = Effects::default();
+        if crate::route::may_be_answered(stanza) {
+            Counters::up(&self.counters.errors_sent);
+            let mut out = Vec::new();
+            stanza.error_reply(&mut out, error);
+            fx.send(out);
+        }
+        fx
+    }
+
+    /// Lets effects happen: at once if there is nothing to write and nothing to wait for, else through the writer.
+    fn finish(
+        self: &Arc<Self>,
+        origin: &Origin,
+        stanza: Option<Box<Stanza>>,
+        mut fx: Effects,
+        idle: bool,
+        post: &mut Poster,
+    ) -> Progress {
+        let stanza = match (fx.slow.take(), stanza) {
+            (Some(job), Some(stanza)) => return self.defer(origin, stanza, job, 0, post),
+            (_, stanza) => stanza,
+        };
+        if idle && fx.tx.ops.is_empty() && fx.tx.guards.is_empty() {
+            self.apply(origin, fx.after, &[], post);
+            return Progress::Done;
+        }
+        let held = !fx.tx.guards.is_empty();
+        self.queue(fx.tx, Pending { origin: origin.clone(), stanza, after: fx.after, held, tries: 0 }, post);
+        if held { Progress::Held } else { Progress::Queued }
+    }
+
+    /// Has a worker do the slow part; the session holds meanwhile.
+    fn defer(
+        self: &Arc<Self>,
+        origin: &Origin,
+        stanza: Box<Stanza>,
+        job: Job,
+        tries: u32,
+        post: &mut Poster,
+    ) -> Progress {
+        // Shared, so that a full queue can still answer the stanza.
+        let stanza = Arc::new(Mutex::new(Some(stanza)));
+        let (hub, from, kept) = (Arc::clone(self), origin.clone(), Arc::clone(&stanza));
+        let queued = self.outside.background.run(Box::new(move || {
+            let Some(stanza) = take(&kept) else { return };
+            let slow = Slow { store: &*hub.outside.store, now: (hub.outside.clock)() };
+            let done = catch_unwind(AssertUnwindSafe(|| job(&slow)))
+                .unwrap_or_else(|_| Err(StanzaError::new(Condition::InternalServerError)));
+            let fx = done.unwrap_or_else(|error| hub.refuse(&stanza, &error));
+            let mut post = Poster::new(hub.outside.post.shards());
+            let pending = Pending { origin: from, stanza: Some(stanza), after: fx.after, held: true, tries };
+            hub.queue(fx.tx, pending, &mut post);
+            post.flush(&*hub.outside.post);
+        }));
+        if !queued && let Some(stanza) = take(&stanza) {
+            let busy =
+                StanzaError::new(Condition::ResourceConstraint).with_text("the server is busy, try again");
+            let fx = self.refuse(&stanza, &busy);
+            let pending =
+                Pending { origin: origin.clone(), stanza: Some(stanza), after: fx.after, held: true, tries };
+            self.queue(fx.tx, pending, post);
+        }
+        Progress::Held
+    }
+
+    fn queue(&self, tx: Tx, pending: Pending, post: &mut Poster) {
+        if let Err((_, Completion::Stanza(pending))) = self.submit(tx, Completion::Stanza(Box::new(pending)))
+        {
+            self.failed(*pending, &TxError::Failed("the writer's queue is full".into()), post);
+        }
+    }
+
+    /// The transaction is durable, or is not going to be.
+    fn completed(self: &Arc<Self>, pending: Pending, outcome: Outcome, post: &mut Poster) {
+        match outcome {
+            Ok(seqs) => {
+                let Pending { origin, stanza, after, held, .. } = pending;
+                self.apply(&origin, after, &seqs, post);
+                if stanza.is_some() {
+                    self.handled(&origin, held, post);
+                }
+            }
+            Err(TxError::Conflict) => self.again(pending, post),
+            Err(error) => {
+                Counters::up(&self.counters.writes_failed);
+                self.failed(pending, &error, post);
+            }
+        }
+    }
+
+    fn handled(&self, origin: &Origin, held: bool, post: &mut Poster) {
+        post.event(origin.address.clone(), origin.place, Event::Handled(1));
+        if held {
+            post.event(origin.address.clone(), origin.place, Event::Release);
+        }
+    }
+
+    /// What the stanza was decided on has changed: decide again, on the writer's thread (rare: two clients of one account,
+    /// or both sides of a subscription, within one round).
+    fn again(self: &Arc<Self>, mut pending: Pending, post: &mut Poster) {
+        Counters::up(&self.counters.conflicts);
+        pending.tries += 1;
+        let settings = self.settings();
+        let Some(stanza) = pending.stanza.take() else {
+            // The end of a session whose account has just been removed: nothing to write, but its contacts are told.
+            return self.failed(pending, &TxError::Conflict, post);
+        };
+        let mut fx = if pending.tries > settings.tries_max {
+            let busy = StanzaError::new(Condition::ResourceConstraint)
+                .with_text("changed too often meanwhile, try again");
+            self.refuse(&stanza, &busy)
+        } else {
+            self.handle(&pending.origin, &stanza, (self.outside.clock)())
+        };
+        if let Some(job) = fx.slow.take() {
+            self.defer(&pending.origin, stanza, job, pending.tries, post);
+            return;
+        }
+        self.queue(fx.tx, Pending { stanza: Some(stanza), after: fx.after, ..pending }, post);
+    }
+
+    /// Nothing of it was written: nothing is acknowledged, the sender is told.
+    fn failed(&self, pending: Pending, error: &TxError, post: &mut Poster) {
+        let condition = match error {
+            TxError::Full(_) => Condition::ResourceConstraint,
+            _ => Condition::InternalServerError,
+        };
+        let answer = StanzaError::new(condition).with_text("the server could not store this");
+        if let Some(stanza) = &pending.stanza {
+            let fx = self.refuse(stanza, &answer);
+            self.apply(&pending.origin, fx.after, &[], post);
+            self.handled(&pending.origin, pending.held, post);
+        } else {
+            self.apply(&pending.origin, pending.after, &[], post);
+        }
+    }
+
+    /// Submits the end of a session's effects behind whatever the session still has under way.
+    pub(crate) fn finish_end(self: &Arc<Self>, origin: &Origin, fx: Effects, idle: bool, post: &mut Poster) {
+        self.finish(origin, None, fx, idle, post);
+    }
+}
+
+fn take(cell: &Mutex<Option<Box<Stanza>>>) -> Option<Box<Stanza>> {
+    cell.lock().ok().and_then(|mut stanza| stanza.take())
+}
+
+/// The writer's end of the hub.
+pub struct HubSink {
+    hub: Arc<Hub>,
+    post: Poster,
+}
+
+impl HubSink {
+    /// For a hub.
+    pub fn new(hub: Arc<Hub>) -> HubSink {
+        let post = Poster::new(hub.outside.post.shards());
+        HubSink { hub, post }
+    }
+}
+
+impl Sink<Completion> for HubSink {
+    fn committed(&mut self, round: &mut Vec<(Completion, Outcome)>) {
+        for (completion, outcome) in round.drain(..) {
+            match completion {
+                Completion::Stanza(pending) => self.hub.completed(*pending, outcome, &mut self.post),
+                Completion::Saved(bare) => self.hub.saved(&bare, outcome.is_ok()),
+                Completion::Told(tell) => tell(outcome),
+            }
+        }
+        self.post.flush(&*self.hub.outside.post);
+    }
+}
