@@ -11,7 +11,7 @@ use crate::logging::Logging;
 use crate::systemd::Inherited;
 use godwit_edge::tls::{Certificates, TicketKeys, TlsConfig};
 use godwit_edge::{Clock, EdgeLimits, Entry, ListenOptions, Listener, Shard, ShardConfig, ShardStats, listen};
-use godwit_modules::hub::{Completion, HubSink};
+use godwit_modules::{Completion, HubSink};
 use godwit_modules::{Hub, Outside};
 use godwit_store::{Opened, Rocks, Writer};
 use std::fmt::Display;

@@ -5,7 +5,7 @@ use crate::admin::protocol::{
     Answer, CertificateRow, Failure, Operations, ROWS_MAX, Request, SessionRow, Sessions, Status, StoreStatus,
 };
 use crossbeam_channel::bounded;
-use godwit_modules::hub::Completion;
+use godwit_modules::Completion;
 use godwit_modules::note::{Post, Poster};
 use godwit_modules::registry::Live;
 use godwit_session::Event;
