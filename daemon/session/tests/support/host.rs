@@ -29,6 +29,12 @@ pub struct TestHost {
     pub detached: BTreeMap<SessionId, Box<Bound>>,
     pub ended: Vec<(Jid, &'static str)>,
     pub auth: Vec<(Option<Jid>, &'static str, Option<&'static str>)>,
+    pub acked: Vec<u64>,
+    /// Stanzas and fetches are only noted, not answered.
+    pub mute: bool,
+    /// The store cannot be read.
+    pub unavailable: bool,
+    pub fetches: Vec<u64>,
     /// Stored messages: position and bytes, complete.
     pub archive: Vec<(u64, Vec<u8>)>,
     /// The session that each stored message was posted to last before.
@@ -141,6 +147,9 @@ impl Host for TestHost {
             Request::StartTls => {
                 self.tls.insert(at.slot);
             }
+            Request::Credentials { .. } | Request::VerifyPlain { .. } if self.unavailable => {
+                self.later(at, Event::Reply(Box::new(Reply::Unavailable)));
+            }
             Request::Credentials { user, hash } => {
                 let credentials = Credentials { account: self.account(&user), keys: self.keys(&user, hash) };
                 self.later(at, Event::Reply(Box::new(Reply::Credentials(credentials))));
@@ -176,8 +185,11 @@ impl Host for TestHost {
             Request::Resume { account, session, secret, .. } => {
                 self.due.push_back((at.slot, Due::Resume { account, session, secret }));
             }
+            Request::Stanza(_) if self.mute => {}
             Request::Stanza(stanza) => self.stanza(at, &stanza, cx.settings),
-            Request::Acked(_) | Request::SmEnabled => {}
+            Request::Acked(seqs) => self.acked.extend(seqs),
+            Request::SmEnabled => {}
+            Request::Fetch { after, .. } if self.mute => self.fetches.push(after),
             Request::Fetch { after, rows_max } => {
                 let rows = self.rows(|seq| seq > after, rows_max as usize);
                 let upto = rows.last().map_or(after, |row| row.seq);

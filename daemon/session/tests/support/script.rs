@@ -20,13 +20,7 @@ pub struct Run<'a> {
 /// Runs a transcript; gives everything that each connection wrote. `Err` names the line.
 pub fn run(text: &str, cut: Option<Cut<'_>>) -> Result<Vec<Vec<u8>>, String> {
     let mut run = Run { world: World::new(), at: 0, names: HashMap::new(), vars: HashMap::new(), cut };
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim_end_matches('\r');
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        run.line(line).map_err(|why| format!("line {}: {line}\n  {why}", number + 1))?;
-    }
+    run.lines(text)?;
     for (at, client) in run.world.clients.iter().enumerate() {
         let left = &client.wrote[client.read..];
         if !left.is_empty() {
@@ -36,7 +30,30 @@ pub fn run(text: &str, cut: Option<Cut<'_>>) -> Result<Vec<Vec<u8>>, String> {
     Ok(run.world.clients.into_iter().map(|c| c.wrote).collect())
 }
 
+/// The world after a transcript, to go on from there.
+pub fn run_world(text: &str) -> Result<World, String> {
+    run_on(World::new(), 0, text)
+}
+
+/// Goes on in a world, on one of its connections.
+pub fn run_on(world: World, at: usize, text: &str) -> Result<World, String> {
+    let mut run = Run { world, at, names: HashMap::new(), vars: HashMap::new(), cut: None };
+    run.lines(text)?;
+    Ok(run.world)
+}
+
 impl Run<'_> {
+    fn lines(&mut self, text: &str) -> Result<(), String> {
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim_end_matches('\r');
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            self.line(line).map_err(|why| format!("line {}: {line}\n  {why}", number + 1))?;
+        }
+        Ok(())
+    }
+
     fn line(&mut self, line: &str) -> Result<(), String> {
         if let Some(text) = line.strip_prefix("C: ") {
             let bytes = self.expand(text)?;
