@@ -73,6 +73,26 @@ impl Poster {
         self.push(place.shard, Note::Event { session: Some(session), at: place.conn, event });
     }
 
+    /// Notes that wait for a shard.
+    pub fn count(&self, shard: u16) -> usize {
+        self.shards.get(usize::from(shard)).map_or(0, Vec::len)
+    }
+
+    /// Takes out the events for one connection among the notes for its shard from number `from` on.
+    pub fn take_events(&mut self, shard: u16, from: usize, conn: ConnId) -> Vec<Event> {
+        let Some(notes) = self.shards.get_mut(usize::from(shard)).filter(|notes| notes.len() > from) else {
+            return Vec::new();
+        };
+        let mut events = Vec::new();
+        for note in notes.split_off(from) {
+            match note {
+                Note::Event { at, event, .. } if at == conn => events.push(event),
+                other => notes.push(other),
+            }
+        }
+        events
+    }
+
     /// Sends all.
     pub fn flush(&mut self, post: &dyn Post) {
         for (shard, notes) in (0u16..).zip(&mut self.shards) {

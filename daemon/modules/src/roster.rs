@@ -40,6 +40,11 @@ impl Item {
         }
     }
 
+    /// What of it the client sees.
+    fn visible(&self) -> Option<Item> {
+        self.listed.then(|| Item { pending_in: None, ..self.clone() })
+    }
+
     /// Nothing in it is worth keeping.
     pub fn is_empty(&self) -> bool {
         !self.listed
@@ -140,8 +145,8 @@ pub fn change(
     } else {
         fx.put(Cf::Roster, key, after.encode());
     }
-    if !before.item.listed && !after.listed {
-        return Ok(());
+    if before.item.visible() == after.visible() {
+        return Ok(()); // a request from the contact is no part of the roster (RFC 6121 §3.1.3)
     }
     let (old, number) = version(cx.store, owner).map_err(unreadable)?;
     let key = schema::state(Owner(owner), schema::State::RosterVersion);

@@ -262,7 +262,15 @@ impl ShardState {
             jid: bound.jid.clone(),
             place: self.here(at),
         };
-        let event = match self.hub.stanza(&origin, stanza, idle, cx.now, &mut self.post) {
+        let before = self.post.count(self.shard);
+        let progress = self.hub.stanza(&origin, stanza, idle, cx.now, &mut self.post);
+        if progress == Progress::Done {
+            // Answers need no way through the mailbox; those to earlier stanzas are out, as all of them are handled.
+            for event in self.post.take_events(self.shard, before, at) {
+                let _ = conn.event(event, cx); // it has a session, as was just seen
+            }
+        }
+        let event = match progress {
             Progress::Done => Event::Handled(1),
             Progress::Held => Event::Hold,
             Progress::Queued => return,

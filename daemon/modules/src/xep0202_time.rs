@@ -28,7 +28,7 @@ impl Module for Time {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out);
         writer.start("time").attr("xmlns", ns::TIME);
-        writer.start("tzo").text("Z").end();
+        writer.start("tzo").text("+00:00").end();
         writer.start("utc").text(&timestamp(cx.now)).end();
         writer.end();
         iq.result(&out, fx);

@@ -14,6 +14,9 @@ pub fn files(of: &[CertificateFiles]) -> Vec<godwit_edge::tls::CertificateFiles>
 /// Loads each pair by itself, so that each problem is at its own key.
 pub fn probe(of: &[CertificateFiles], problems: &mut Problems) {
     for pair in of {
+        if problems.has(&pair.path) {
+            continue; // no path to look at
+        }
         let Err(errors) = Certificates::load(&files(std::slice::from_ref(pair))) else { continue };
         for error in errors {
             let file = if blames_key(&error, pair) { &pair.key } else { &pair.certificate };
@@ -21,6 +24,12 @@ pub fn probe(of: &[CertificateFiles], problems: &mut Problems) {
             problems.string(&format!("{}.{name}", pair.path), &file.display().to_string(), error.to_string());
         }
     }
+}
+
+/// What is not wrong but soon will be, or is for clients: expired certificates, and those with few days left.
+pub fn warnings(of: &[CertificateFiles], now_s: i64) -> Vec<String> {
+    let Ok(certificates) = Certificates::load(&files(of)) else { return Vec::new() };
+    certificates.status().iter().filter_map(|status| status.warning(now_s)).collect()
 }
 
 fn blames_key(error: &CertificateError, pair: &CertificateFiles) -> bool {

@@ -1,5 +1,6 @@
 //! The command line of `godwitd`, and what it does besides running the daemon.
-use crate::config::{Config, Problem, Problems, example, probe};
+use crate::certificates;
+use crate::config::{Config, Problem, example};
 use clap::Parser;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -51,17 +52,18 @@ pub fn main(cli: &Cli, run: impl FnOnce(&Path, Config) -> ExitCode) -> ExitCode 
     if cli.example_config {
         return print(&example());
     }
-    let config = match Config::load(&cli.config) {
+    let load = if cli.check { Config::examine } else { Config::load };
+    let config = match load(&cli.config) {
         Ok(config) => config,
         Err(problems) => return refuse(&cli.config, &problems),
     };
     if !cli.check {
         return run(&cli.config, config);
     }
-    let mut problems = Problems::default();
-    probe::probe(&config, &mut problems);
-    if !problems.is_empty() {
-        return refuse(&cli.config, &problems.into_sorted());
+    let now_s = i64::try_from((godwit_edge::clock::system())() / 1000).unwrap_or(i64::MAX);
+    for warning in certificates::warnings(&config.certificates, now_s) {
+        // Standard error may be closed; a warning does not change the exit code.
+        let _ = writeln!(io::stderr(), "{}: warning: {warning}", cli.config.display());
     }
     print(&format!("{}: configuration is fine\n", cli.config.display()))
 }

@@ -125,8 +125,18 @@ impl Derived {
         let row = |place, name, value, why| Row { place, name, value, why };
         vec![
             row(Place::Sysctl, "fs.nr_open", self.nr_open, "a service's LimitNOFILE may not be above it"),
-            row(Place::Sysctl, "fs.file-max", self.file_max, "the daemon's descriptors and a reserve for all else"),
-            row(Place::Systemd, "LimitNOFILE", self.descriptors_max, "connections, the store's files, a reserve"),
+            row(
+                Place::Sysctl,
+                "fs.file-max",
+                self.file_max,
+                "the daemon's descriptors and a reserve for all else",
+            ),
+            row(
+                Place::Systemd,
+                "LimitNOFILE",
+                self.descriptors_max,
+                "connections, the store's files, a reserve",
+            ),
             row(
                 Place::Daemon,
                 "limits.connections_max",
@@ -172,7 +182,9 @@ impl Ceiling {
         let wanted = if configured == 0 { derived.connections_max } else { configured };
         if by_descriptors < wanted {
             let want = (wanted + own).next_multiple_of(4_096);
-            let remedy = format!("set LimitNOFILE={want} in the unit, with fs.nr_open at least that (now {descriptors})");
+            let remedy = format!(
+                "set LimitNOFILE={want} in the unit, with fs.nr_open at least that (now {descriptors})"
+            );
             return Ceiling { connections_max: by_descriptors, bound_by: Bound::Descriptors, remedy };
         }
         if configured != 0 {

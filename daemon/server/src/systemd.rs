@@ -25,7 +25,11 @@ pub fn ready(status: &str) {
 pub fn reloading() {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let usec = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
-    notify(&[("RELOADING", "1"), ("MONOTONIC_USEC", &usec.to_string()), ("STATUS", "Reading the configuration again")]);
+    notify(&[
+        ("RELOADING", "1"),
+        ("MONOTONIC_USEC", &usec.to_string()),
+        ("STATUS", "Reading the configuration again"),
+    ]);
 }
 
 /// A stop begins.

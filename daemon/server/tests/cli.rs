@@ -68,7 +68,17 @@ fn expect(output: &Output, want: i32) {
 fn certificate(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     let (cert, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "30",
+        ])
         .args(["-subj", "/CN=example.org", "-addext", "subjectAltName=DNS:example.org"])
         .arg("-keyout")
         .arg(&key)
@@ -106,8 +116,18 @@ queue_max = 0
     expect(&output, 1);
     let said = text(&output.stderr);
     assert_eq!(said.lines().count(), 10, "{said}");
-    let all_named = ["server.domains[1]", "server.data_dir", "server.admins[1]", "listen.c2s[0]", "registration.in_bnad",
-        "limits.stanza_bytes_max", "limits.attributes_max", "stream.resume_max", "store.queue_max", "sever"];
+    let all_named = [
+        "server.domains[1]",
+        "server.data_dir",
+        "server.admins[1]",
+        "listen.c2s[0]",
+        "registration.in_bnad",
+        "limits.stanza_bytes_max",
+        "limits.attributes_max",
+        "stream.resume_max",
+        "store.queue_max",
+        "sever",
+    ];
     for path in all_named {
         assert!(said.lines().any(|line| line.contains(path)), "{path} in\n{said}");
     }

@@ -153,7 +153,7 @@ fn iqs_are_answered_by_whom_they_are_for() {
     for (to, payload, expected) in [
         (server, "<ping xmlns='urn:xmpp:ping'/>", "type='result'"),
         (server, "<query xmlns='jabber:iq:version'/>", "<name>Godwit</name>"),
-        (server, "<time xmlns='urn:xmpp:time'/>", "<tzo>Z</tzo>"),
+        (server, "<time xmlns='urn:xmpp:time'/>", "<tzo>+00:00</tzo>"),
         (server, "<query xmlns='jabber:iq:last'/>", "seconds='0'"),
         (server, "<query xmlns='http://jabber.org/protocol/disco#info'/>", "<feature var='urn:xmpp:ping'/>"),
         ("", "<query xmlns='http://jabber.org/protocol/disco#info'/>", "category='account'"),

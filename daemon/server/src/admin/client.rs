@@ -26,7 +26,9 @@ impl Client {
                 Ok(Some(Client { path: path.to_owned(), stream: Mutex::new(stream) }))
             }
             // A socket without listener is what kill -9 leaves.
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Ok(None)
+            }
             Err(e) => Err(e),
         }
     }

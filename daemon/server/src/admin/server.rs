@@ -95,6 +95,8 @@ async fn answer(line: &[u8], operations: &Arc<dyn Operations>) -> Reply {
     match tokio::task::spawn_blocking(move || operations.call(request)).await {
         Ok(Ok(answer)) => Reply::Ok(answer),
         Ok(Err(failure)) => Reply::Error(failure),
-        Err(_) => Reply::Error(Failure::new(FailureKind::Failed, "the request made a thread panic; see the log")),
+        Err(_) => {
+            Reply::Error(Failure::new(FailureKind::Failed, "the request made a thread panic; see the log"))
+        }
     }
 }

@@ -57,7 +57,8 @@ fn lock(path: &Path) -> io::Result<File> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            let message = format!("another godwitd is running with the socket {}: stop it first", path.display());
+            let message =
+                format!("another godwitd is running with the socket {}: stop it first", path.display());
             Err(io::Error::new(io::ErrorKind::AddrInUse, message))
         }
         Err(e) => Err(at(&lock_path, &e.into())),
@@ -71,7 +72,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(e) => Err(at(path, &e)),
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path).map_err(|e| at(path, &e)),
         Ok(_) => {
-            let message = format!("{} is in the place of the admin socket and is none: move it away", path.display());
+            let message =
+                format!("{} is in the place of the admin socket and is none: move it away", path.display());
             Err(io::Error::new(io::ErrorKind::AlreadyExists, message))
         }
     }

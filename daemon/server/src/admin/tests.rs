@@ -12,7 +12,9 @@ struct Fake;
 impl Operations for Fake {
     fn call(&self, request: Request) -> Result<Answer, Failure> {
         match request {
-            Request::AccountAdd { jid, password } if password.reveal() == "pencil" && jid == "a@example.org" => {
+            Request::AccountAdd { jid, password }
+                if password.reveal() == "pencil" && jid == "a@example.org" =>
+            {
                 Ok(Answer::Done)
             }
             Request::AccountRemove { jid } => Err(Failure::new(FailureKind::Missing, format!("no {jid}"))),
@@ -27,9 +29,11 @@ fn served(name: &str, with: impl FnOnce(PathBuf) + Send + 'static) {
     let dir = TestDir::new(name);
     let path = dir.path().join("admin.sock");
     let socket = AdminSocket::bind(&path).expect("socket");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
     runtime.block_on(async {
-        let listener = tokio::net::UnixListener::from_std(socket.listener().expect("listener")).expect("listener");
+        let listener =
+            tokio::net::UnixListener::from_std(socket.listener().expect("listener")).expect("listener");
         let server = tokio::spawn(super::server::serve(listener, Arc::new(Fake)));
         tokio::task::spawn_blocking(move || with(path)).await.expect("test thread");
         server.abort();
@@ -53,7 +57,9 @@ fn a_panic_costs_the_request_only() {
         let client = Client::connect(&path).expect("connects").expect("runs");
         let failure = client.call(Request::AccountList { after: None }).expect_err("panics");
         assert_eq!(failure.kind, FailureKind::Failed);
-        assert!(client.call(Request::AccountRemove { jid: "b@x".into() }).is_err_and(|f| f.message == "no b@x"));
+        assert!(
+            client.call(Request::AccountRemove { jid: "b@x".into() }).is_err_and(|f| f.message == "no b@x")
+        );
     });
 }
 

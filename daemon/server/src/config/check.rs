@@ -58,6 +58,21 @@ impl Config {
         }
     }
 
+    /// Reads and checks a file, and looks at this machine too (`probe.rs`), wrong values or not: for `--check`, which is
+    /// to name every problem at once.
+    pub fn examine(file: &Path) -> Result<Config, Vec<Problem>> {
+        let Ok(text) = std::fs::read_to_string(file) else { return Config::load(file) };
+        let mut problems = Problems::default();
+        let config = Raw::parse(&text, &mut problems).map(|raw| check(raw, &mut problems));
+        if let Some(config) = &config {
+            super::probe::probe(config, &mut problems);
+        }
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(problems.into_sorted()),
+        }
+    }
+
     /// Reads and checks a text.
     pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
         let mut problems = Problems::default();
@@ -199,7 +214,9 @@ fn admins(raw: &Raw, domains: &[Box<str>], problems: &mut Problems) -> Vec<Jid> 
             Ok(jid) if jid.local().is_none() || jid.resource().is_some() => {
                 problems.string(&path, text, r#"not a bare address; write for example "admin@example.org""#);
             }
-            Err(_) => problems.string(&path, text, r#"not an address; write for example "admin@example.org""#),
+            Err(_) => {
+                problems.string(&path, text, r#"not an address; write for example "admin@example.org""#)
+            }
             // With the domains wrong, every admin would look wrong too.
             Ok(jid) if !domains.iter().any(|d| **d == *jid.domain()) && !problems.has("server.domains") => {
                 let served = domains.join(", ");
@@ -263,7 +280,8 @@ fn socket(raw: &Raw, data_dir: &Path, problems: &mut Problems) -> PathBuf {
     let socket = if text.is_empty() { data_dir.join("admin.sock") } else { absolute(path, text, problems) };
     let length = socket.as_os_str().len();
     if length > SOCKET_PATH_BYTES_MAX {
-        let instead = format!("write a path of at most {SOCKET_PATH_BYTES_MAX}, like \"/run/godwit/admin.sock\"");
+        let instead =
+            format!("write a path of at most {SOCKET_PATH_BYTES_MAX}, like \"/run/godwit/admin.sock\"");
         problems.string(path, text, format!("{} has {length} bytes; {instead}", socket.display()));
     }
     socket
@@ -308,7 +326,7 @@ fn limits(limits: &Limits, problems: &mut Problems) {
 fn times(stream: &Stream, problems: &mut Problems) {
     const HOUR: u64 = 3_600_000;
     let rows = [
-        ("handshake_timeout", stream.handshake_timeout, 1_000, HOUR),
+        ("handshake_timeout", stream.handshake_timeout, 100, HOUR),
         ("login_timeout", stream.login_timeout, 1_000, HOUR),
         ("ping_after", stream.ping_after, 1_000, 24 * HOUR),
         ("ping_timeout", stream.ping_timeout, 1_000, HOUR),

@@ -104,6 +104,9 @@ mod tests {
     fn the_example_in_the_tree_is_the_one_printed() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/godwit.example.toml");
         let in_tree = std::fs::read_to_string(path).expect(path);
-        assert!(in_tree == example(), "write it anew: godwitd --example-config > daemon/server/godwit.example.toml");
+        assert!(
+            in_tree == example(),
+            "write it anew: godwitd --example-config > daemon/server/godwit.example.toml"
+        );
     }
 }

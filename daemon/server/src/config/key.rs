@@ -106,9 +106,9 @@ fn parse<T: Kind>(text: &str) -> Option<T> {
 
 /// Names the known key nearest to an unknown one.
 pub(super) fn nearest(unknown: &str, known: &[&'static str]) -> String {
-    let best = known.iter().max_by(|a, b| {
-        strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b))
-    });
+    let best = known
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b)));
     match best {
         Some(best) if strsim::jaro_winkler(unknown, best) > 0.75 => format!("did you mean {best}?"),
         _ => format!("known here: {}", known.join(", ")),

@@ -7,7 +7,9 @@ use std::path::Path;
 
 /// Everything that is wrong on this machine.
 pub fn probe(config: &Config, problems: &mut Problems) {
-    data_dir(&config.data_dir, problems);
+    if !problems.has("server.data_dir") {
+        data_dir(&config.data_dir, problems);
+    }
     crate::certificates::probe(&config.certificates, problems);
 }
 
@@ -15,7 +17,9 @@ fn data_dir(dir: &Path, problems: &mut Problems) {
     let path = "server.data_dir";
     let text = dir.display().to_string();
     match std::fs::metadata(dir) {
-        Ok(found) if !found.is_dir() => problems.string(path, &text, "not a directory; write a directory's path"),
+        Ok(found) if !found.is_dir() => {
+            problems.string(path, &text, "not a directory; write a directory's path")
+        }
         Ok(_) => {
             if access(dir, Access::WRITE_OK | Access::EXEC_OK).is_err() {
                 let instead = format!("not writable; write another, or: chown -R {} {text}", user());
@@ -26,7 +30,10 @@ fn data_dir(dir: &Path, problems: &mut Problems) {
             // The daemon makes the last component only: a missing parent is a typing mistake or a missing mount.
             let parent = dir.parent().unwrap_or(dir);
             if access(parent, Access::WRITE_OK | Access::EXEC_OK).is_err() {
-                let instead = format!("{} is missing or not writable; write another, or: mkdir -p {text}", parent.display());
+                let instead = format!(
+                    "{} is missing or not writable; write another, or: mkdir -p {text}",
+                    parent.display()
+                );
                 problems.string(path, &text, format!("does not exist, and {instead}"));
             }
         }

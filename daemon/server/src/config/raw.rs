@@ -276,7 +276,8 @@ mod tests {
     fn a_reload_names_the_keys_that_need_a_restart() {
         let read = |text: &str| Raw::parse(text, &mut Problems::default()).expect("TOML");
         let old = read("[server]\ndomains = [\"a.example\"]");
-        let new = read("[server]\ndomains = [\"b.example\"]\nadmins = [\"x@b.example\"]\n[store]\nqueue_max = 9");
+        let new =
+            read("[server]\ndomains = [\"b.example\"]\nadmins = [\"x@b.example\"]\n[store]\nqueue_max = 9");
         assert_eq!(old.restart_needed(&new), ["server.domains", "store.queue_max"]);
         assert_eq!(old.restart_needed(&old), Vec::<String>::new());
     }

@@ -1,7 +1,7 @@
 //! Configurations that are wrong, and what is said about them.
 use super::check::Config;
-use super::problem::{Problem, Problems};
 use super::probe::probe;
+use super::problem::{Problem, Problems};
 use crate::testing::TestDir;
 
 const LEAST: &str = "[server]\ndomains = [\"example.org\"]\n";
@@ -35,7 +35,8 @@ fn the_example_is_fine() {
 
 #[test]
 fn names_are_normalised() {
-    let text = "[server]\ndomains = [\"EXAMPLE.org\", \"xn--bcher-kva.example\"]\nadmins = [\"Admin@example.ORG\"]";
+    let text =
+        "[server]\ndomains = [\"EXAMPLE.org\", \"xn--bcher-kva.example\"]\nadmins = [\"Admin@example.ORG\"]";
     let config = Config::parse(text).expect("is fine");
     assert_eq!(config.admins[0].as_str(), "admin@example.org");
     assert_eq!(&*config.domains[0], "example.org");
@@ -77,7 +78,11 @@ level = "info"
     ];
     assert_eq!(paths, want);
     let text: Vec<_> = found.iter().map(ToString::to_string).collect();
-    assert!(text[0].starts_with("line 3: server.domains[1] = \"exa mple\": not a domain name; write"), "{}", text[0]);
+    assert!(
+        text[0].starts_with("line 3: server.domains[1] = \"exa mple\": not a domain name; write"),
+        "{}",
+        text[0]
+    );
     assert!(text[5].ends_with("unknown key; did you mean in_band?"), "{}", text[5]);
     assert!(text[7].contains("= \"many\": write a whole number"), "{}", text[7]);
     assert!(text[9].ends_with("unknown section; did you mean log?"), "{}", text[9]);
@@ -85,9 +90,15 @@ level = "info"
 
 #[test]
 fn an_admin_of_another_domain_is_named() {
-    let found = lines("[server]\ndomains = [\"example.org\"]\nadmins = [\"a@other.example\", \"a@example.org/phone\"]");
+    let found = lines(
+        "[server]\ndomains = [\"example.org\"]\nadmins = [\"a@other.example\", \"a@example.org/phone\"]",
+    );
     assert_eq!(found.len(), 2);
-    assert!(found[0].contains("server.admins[0]") && found[0].ends_with("write one at example.org"), "{}", found[0]);
+    assert!(
+        found[0].contains("server.admins[0]") && found[0].ends_with("write one at example.org"),
+        "{}",
+        found[0]
+    );
     assert!(found[1].contains("not a bare address"), "{}", found[1]);
 }
 
@@ -110,7 +121,9 @@ fn a_missing_domain_is_said_once() {
 
 #[test]
 fn the_kind_of_a_value_is_said_with_its_index() {
-    let found = lines("[server]\ndomains = [\"example.org\", 5]\n[limits]\nconnections_max = -1\nstanza_depth_max = 1.5");
+    let found = lines(
+        "[server]\ndomains = [\"example.org\", 5]\n[limits]\nconnections_max = -1\nstanza_depth_max = 1.5",
+    );
     assert!(found[0].contains("server.domains[1] = 5: write a string"), "{found:?}");
     assert!(found[1].contains("limits.connections_max = -1"), "{found:?}");
     assert!(found[2].contains("limits.stanza_depth_max = 1.5"), "{found:?}");
@@ -124,16 +137,26 @@ fn further_certificates_are_read_and_checked() {
     assert_eq!(config.certificates.len(), 2);
     assert_eq!(config.certificates[1].path, "tls.sni[0]");
     let found = lines(&sni("certificat = \"/a.pem\"\nkey = \"b.pem\""));
-    assert!(found.iter().any(|l| l.contains("tls.sni[0].certificat ") && l.contains("certificate?")), "{found:?}");
-    assert!(found.iter().any(|l| l.contains("tls.sni[0].key = \"b.pem\": not an absolute path")), "{found:?}");
+    assert!(
+        found.iter().any(|l| l.contains("tls.sni[0].certificat ") && l.contains("certificate?")),
+        "{found:?}"
+    );
+    assert!(
+        found.iter().any(|l| l.contains("tls.sni[0].key = \"b.pem\": not an absolute path")),
+        "{found:?}"
+    );
     assert!(found.iter().any(|l| l.contains("tls.sni[0].certificate = \"\"")), "{found:?}");
 }
 
 #[test]
 fn times_and_levels_must_make_sense() {
-    let text = format!("{LEAST}[stream]\nhandshake_timeout = \"1m\"\n[log]\nlevel = \"info,,=x\"\nformat = \"xml\"");
+    let text =
+        format!("{LEAST}[stream]\nhandshake_timeout = \"1m\"\n[log]\nlevel = \"info,,=x\"\nformat = \"xml\"");
     let found = lines(&text);
-    assert!(found.iter().any(|l| l.contains("stream.handshake_timeout") && l.contains("at most \"30s\"")), "{found:?}");
+    assert!(
+        found.iter().any(|l| l.contains("stream.handshake_timeout") && l.contains("at most \"30s\"")),
+        "{found:?}"
+    );
     assert!(found.iter().any(|l| l.contains("log.level")), "{found:?}");
     assert!(found.iter().any(|l| l.contains("log.format = \"xml\": write \"auto\"")), "{found:?}");
 }
@@ -142,7 +165,10 @@ fn times_and_levels_must_make_sense() {
 fn the_machine_is_looked_at() {
     let dir = TestDir::new("config-probe");
     let missing = dir.path().join("no/such/data");
-    let text = format!("[server]\ndomains = [\"example.org\"]\ndata_dir = {:?}\n[tls]\ncertificate = \"/nowhere/c.pem\"\nkey = \"/nowhere/k.pem\"", missing);
+    let text = format!(
+        "[server]\ndomains = [\"example.org\"]\ndata_dir = {:?}\n[tls]\ncertificate = \"/nowhere/c.pem\"\nkey = \"/nowhere/k.pem\"",
+        missing
+    );
     let config = Config::parse(&text).expect("is fine as text");
     let mut problems = Problems::default();
     probe(&config, &mut problems);

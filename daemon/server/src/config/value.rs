@@ -15,7 +15,12 @@ pub(super) trait Kind: Sized {
     /// The value, if it is of this kind.
     fn of(value: &DeValue<'_>) -> Option<Self>;
     /// The value at a path, or a problem.
-    fn read(path: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems, _lines: &Lines) -> Option<Self> {
+    fn read(
+        path: &str,
+        value: &Spanned<DeValue<'_>>,
+        problems: &mut Problems,
+        _lines: &Lines,
+    ) -> Option<Self> {
         let read = Self::of(value.get_ref());
         if read.is_none() {
             problems.value(path, &Shown(value.get_ref()), format!("write {}", Self::WANTS));
@@ -122,7 +127,12 @@ impl<T: Kind> Kind for Vec<T> {
     fn of(value: &DeValue<'_>) -> Option<Vec<T>> {
         value.as_array()?.iter().map(|item| T::of(item.get_ref())).collect()
     }
-    fn read(path: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems, lines: &Lines) -> Option<Vec<T>> {
+    fn read(
+        path: &str,
+        value: &Spanned<DeValue<'_>>,
+        problems: &mut Problems,
+        lines: &Lines,
+    ) -> Option<Vec<T>> {
         let Some(items) = value.get_ref().as_array() else {
             problems.value(path, &Shown(value.get_ref()), format!("write {}", Self::WANTS));
             return None;
@@ -191,13 +201,16 @@ mod tests {
 
     #[test]
     fn durations_are_read_and_written() {
-        for (text, ms) in [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000), ("2d", 172_800_000)] {
+        for (text, ms) in
+            [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000), ("2d", 172_800_000)]
+        {
             let span = Span::parse(text).expect(text);
             assert_eq!(span.ms(), ms);
             assert_eq!(span.to_string(), text);
         }
         assert_eq!(Span::parse("90s").map(|s| s.to_string()).as_deref(), Some("90s"));
-        for bad in ["", "5", "s", "5 m", "-5s", "5w", "99999999999999999999s", "9999999999999999999d", "1.5h"] {
+        for bad in ["", "5", "s", "5 m", "-5s", "5w", "99999999999999999999s", "9999999999999999999d", "1.5h"]
+        {
             assert_eq!(Span::parse(bad), None, "{bad}");
         }
     }

@@ -14,7 +14,9 @@ pub(super) fn run(ctl: &Ctl, args: &Json) -> Result<(), Failed> {
     let mut accounts = Vec::new();
     loop {
         let after = accounts.last().map(|row: &crate::admin::protocol::AccountRow| row.jid.clone());
-        let Answer::Accounts(page) = way.call(Request::AccountList { after })? else { return Err(super::odd()) };
+        let Answer::Accounts(page) = way.call(Request::AccountList { after })? else {
+            return Err(super::odd());
+        };
         let empty = page.accounts.is_empty();
         accounts.extend(page.accounts);
         if !page.more || empty {

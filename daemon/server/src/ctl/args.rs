@@ -124,7 +124,10 @@ fn size(text: &str) -> Result<u64, String> {
         _ => return Err("write a number and K, M, G or T, like 64G".into()),
     };
     let number: u64 = number.parse().map_err(|_| "write a number and K, M, G or T, like 64G")?;
-    number.checked_mul(1 << shift).filter(|bytes| *bytes >= 64 << 20).ok_or_else(|| "write at least 64M".into())
+    number
+        .checked_mul(1 << shift)
+        .filter(|bytes| *bytes >= 64 << 20)
+        .ok_or_else(|| "write at least 64M".into())
 }
 
 #[cfg(test)]
@@ -141,6 +144,8 @@ mod tests {
     fn sizes_are_read() {
         assert_eq!(size("64G"), Ok(64 << 30));
         assert_eq!(size("2048MiB"), Ok(2 << 30));
-        assert!(size("64").is_err() && size("G").is_err() && size("1M").is_err() && size("99999999999T").is_err());
+        assert!(
+            size("64").is_err() && size("G").is_err() && size("1M").is_err() && size("99999999999T").is_err()
+        );
     }
 }

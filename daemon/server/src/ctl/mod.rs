@@ -52,7 +52,9 @@ fn done(code: u8) -> Result<(), Failed> {
 /// To standard output. A closed pipe (`| head`) is no failure.
 fn print(text: &str) -> Result<(), Failed> {
     match io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failed::because(format!("standard output: {e}"))),
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failed::because(format!("standard output: {e}")))
+        }
         _ => Ok(()),
     }
 }

@@ -10,7 +10,9 @@ pub(super) fn run(ctl: &Ctl, args: &Json) -> Result<(), Failed> {
     let mut sessions: Vec<SessionRow> = Vec::new();
     loop {
         let after = sessions.last().map(|row| row.jid.clone());
-        let Answer::Sessions(page) = daemon.call(Request::Sessions { after })? else { return Err(super::odd()) };
+        let Answer::Sessions(page) = daemon.call(Request::Sessions { after })? else {
+            return Err(super::odd());
+        };
         let empty = page.sessions.is_empty();
         sessions.extend(page.sessions);
         if !page.more || empty {

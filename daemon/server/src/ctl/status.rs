@@ -19,9 +19,13 @@ fn text(status: &Status) -> String {
     lines.push(("domains", status.domains.join(", ")));
     lines.push(("connections", format!("{} of {}", status.connections, status.ceiling.connections_max)));
     lines.push(("ceiling", status.ceiling.line()));
-    lines.push(("sessions", format!("{}, of which {} wait for resumption", status.sessions, status.detached)));
+    lines
+        .push(("sessions", format!("{}, of which {} wait for resumption", status.sessions, status.detached)));
     lines.push(("store", store(status)));
-    lines.push(("memory", format!("{} resident, {} allocated", bytes(status.rss_bytes), bytes(status.memory.allocated_bytes))));
+    lines.push((
+        "memory",
+        format!("{} resident, {} allocated", bytes(status.rss_bytes), bytes(status.memory.allocated_bytes)),
+    ));
     for certificate in &status.certificates {
         let names = certificate.names.join(", ");
         let warning = certificate.warning.as_ref().map(|w| format!(" · {w}")).unwrap_or_default();

@@ -5,11 +5,17 @@ use super::offline::Offline;
 use crate::admin::client::Client;
 use crate::admin::protocol::{Answer, Operations, Request};
 use crate::config::Config;
+use godwit_store::StoreError;
 use rustix::process::geteuid;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
+
+/// How often, and after which pause, a store that is in use is tried again: 10 s, more than a daemon's start takes.
+const TRIES_MAX: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// An open way.
 pub(super) enum Way {
@@ -30,7 +36,9 @@ pub(super) fn daemon(ctl: &Ctl) -> Result<Client, Failed> {
     let there = socket.display();
     match Client::connect(&socket) {
         Ok(Some(client)) => Ok(client),
-        Ok(None) => Err(Failed::unreachable(format!("no daemon is running at {there}: systemctl start godwit"))),
+        Ok(None) => {
+            Err(Failed::unreachable(format!("no daemon is running at {there}: systemctl start godwit")))
+        }
         Err(e) => Err(unreachable(&socket, &e)),
     }
 }
@@ -47,7 +55,9 @@ pub(super) fn any(ctl: &Ctl) -> Result<Way, Failed> {
         }
         None => {
             let config = config(&ctl.config)?;
-            if let Some(client) = Client::connect(&config.socket).map_err(|e| unreachable(&config.socket, &e))? {
+            if let Some(client) =
+                Client::connect(&config.socket).map_err(|e| unreachable(&config.socket, &e))?
+            {
                 return Ok(Way::Daemon(client));
             }
             config
@@ -56,8 +66,29 @@ pub(super) fn any(ctl: &Ctl) -> Result<Way, Failed> {
     if let Some(code) = as_owner(&config.data_dir)? {
         return Ok(Way::Done(code));
     }
-    let offline = Offline::open(&config).map_err(Failed::because)?;
-    Ok(Way::Store(Box::new(offline), config.store_dir()))
+    open(ctl, &config)
+}
+
+/// The store itself; if a daemon has it that does not answer yet because it is starting (or stopping), waits for it.
+fn open(ctl: &Ctl, config: &Config) -> Result<Way, Failed> {
+    let socket = ctl.socket.as_ref().unwrap_or(&config.socket);
+    for _ in 0..TRIES_MAX {
+        match Offline::open(config) {
+            Ok(offline) => return Ok(Way::Store(Box::new(offline), config.store_dir())),
+            Err(StoreError::InUse(_)) => std::thread::sleep(PAUSE),
+            Err(e) => return Err(Failed::because(e)),
+        }
+        if let Some(client) = Client::connect(socket).map_err(|e| unreachable(socket, &e))? {
+            return Ok(Way::Daemon(client));
+        }
+    }
+    let store = config.store_dir();
+    Err(Failed::because(format!(
+        "another process has the store at {} open and does not answer at {}: if it is a godwitd with another \
+         admin.socket, name that with --socket; if it is another godwitctl, wait for it",
+        store.display(),
+        socket.display()
+    )))
 }
 
 impl Way {
@@ -74,7 +105,9 @@ impl Way {
     pub(super) fn words(&self) -> String {
         match self {
             Way::Daemon(_) => "through the running daemon".into(),
-            Way::Store(_, path) => format!("directly in the store at {} (no daemon is running)", path.display()),
+            Way::Store(_, path) => {
+                format!("directly in the store at {} (no daemon is running)", path.display())
+            }
             Way::Done(_) => String::new(),
         }
     }
@@ -90,7 +123,10 @@ impl Way {
 
 fn unreachable(socket: &Path, error: &std::io::Error) -> Failed {
     let hint = "run this as root, or as the daemon's user";
-    Failed::unreachable(format!("the daemon's socket {} cannot be reached ({error}): {hint}", socket.display()))
+    Failed::unreachable(format!(
+        "the daemon's socket {} cannot be reached ({error}): {hint}",
+        socket.display()
+    ))
 }
 
 fn config(file: &Path) -> Result<Config, Failed> {
@@ -110,6 +146,7 @@ fn as_owner(data_dir: &Path) -> Result<Option<u8>, Failed> {
     let program = std::env::current_exe().map_err(Failed::because)?;
     let mut again = Command::new(program);
     again.args(std::env::args_os().skip(1)).uid(found.uid()).gid(found.gid());
-    let status = again.status().map_err(|e| Failed::because(format!("cannot run as the owner of the data: {e}")))?;
+    let status =
+        again.status().map_err(|e| Failed::because(format!("cannot run as the owner of the data: {e}")))?;
     Ok(Some(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }

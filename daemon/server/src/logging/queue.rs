@@ -42,16 +42,17 @@ impl Lines {
         let (items, waiting) = bounded(LINES_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&dropped);
-        let _detached: JoinHandle<()> = std::thread::Builder::new()
-            .name("log".into())
-            .spawn(move || run(&waiting, sink, &counter))?;
+        let _detached: JoinHandle<()> =
+            std::thread::Builder::new().name("log".into()).spawn(move || run(&waiting, sink, &counter))?;
         Ok(Lines { items, dropped })
     }
 
     /// Queues a line, or drops and counts it.
     pub(super) fn send(&self, mut line: Vec<u8>) {
         line.truncate(LINE_BYTES_MAX);
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.items.try_send(Item::Line(line)) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.items.try_send(Item::Line(line))
+        {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -10,7 +10,9 @@ use crate::limits::{Ceiling, Derived, Machine, derive, raise_descriptors};
 use crate::logging::Logging;
 use crate::systemd::Inherited;
 use godwit_edge::tls::{Certificates, TicketKeys, TlsConfig};
-use godwit_edge::{Clock, EdgeLimits, Entry, ListenOptions, Listener, Shard, ShardConfig, ShardStats, listen};
+use godwit_edge::{
+    Clock, EdgeLimits, Entry, ListenOptions, Listener, Shard, ShardConfig, ShardStats, listen,
+};
 use godwit_modules::{Completion, HubSink};
 use godwit_modules::{Hub, Outside};
 use godwit_store::{Opened, Rocks, Writer};
@@ -87,7 +89,8 @@ impl Daemon {
         let mailboxes = Arc::new(Mailboxes::for_shards(shards));
         let workers = Workers::start(machine.cores).map_err(|e| trouble("worker threads")(&e))?;
         let (store, hub, writer) = open_hub(&config, &derived, secret, &clock, &mailboxes, workers)?;
-        let connections = godwit_edge::Ceiling::new(usize::try_from(ceiling.connections_max).unwrap_or(usize::MAX));
+        let connections =
+            godwit_edge::Ceiling::new(usize::try_from(ceiling.connections_max).unwrap_or(usize::MAX));
         let mut daemon = Daemon {
             config_file,
             config: Mutex::new(Arc::new(config)),
@@ -112,7 +115,11 @@ impl Daemon {
         Ok((Arc::new(daemon), threads))
     }
 
-    fn start_shards(&mut self, tls: &Arc<TlsConfig>, listeners: Vec<Vec<Listener>>) -> Result<Threads, String> {
+    fn start_shards(
+        &mut self,
+        tls: &Arc<TlsConfig>,
+        listeners: Vec<Vec<Listener>>,
+    ) -> Result<Threads, String> {
         let settings = Arc::new(self.session_settings());
         let (mut shards, mut boxes) = (Vec::new(), Vec::new());
         for ((number, stats), listeners) in (0u16..).zip(&self.shard_stats).zip(listeners) {
@@ -257,7 +264,8 @@ fn open_hub(
     };
     let hub = Hub::new(outside, hub_settings(config, secret));
     let sink = Box::new(HubSink::new(Arc::clone(&hub)));
-    let writer = Writer::start(Arc::clone(&store), &options, clock.clone(), sink).map_err(|e| e.to_string())?;
+    let writer =
+        Writer::start(Arc::clone(&store), &options, clock.clone(), sink).map_err(|e| e.to_string())?;
     let opened = Opened { store, writer: Arc::new(writer) };
     hub.attach(Arc::clone(&opened.writer) as _);
     Ok((opened.store, hub, opened.writer))

@@ -72,10 +72,16 @@ fn serve(file: &Path, config: Config, logging: Logging) -> Result<(), String> {
     Ok(())
 }
 
-fn supervise(runtime: &Runtime, daemon: &Arc<Daemon>, threads: Threads, socket: &AdminSocket) -> Result<(), String> {
+fn supervise(
+    runtime: &Runtime,
+    daemon: &Arc<Daemon>,
+    threads: Threads,
+    socket: &AdminSocket,
+) -> Result<(), String> {
     let listener = socket.listener().map_err(|e| format!("admin.socket: {e}"))?;
     runtime.block_on(async {
-        let listener = tokio::net::UnixListener::from_std(listener).map_err(|e| format!("admin.socket: {e}"))?;
+        let listener =
+            tokio::net::UnixListener::from_std(listener).map_err(|e| format!("admin.socket: {e}"))?;
         let mut told = Told::new().map_err(|e| format!("no signals: {e}"))?;
         let mut hangup = signal(SignalKind::hangup()).map_err(|e| format!("no signals: {e}"))?;
         tokio::spawn(crate::admin::server::serve(listener, Arc::clone(daemon) as _));

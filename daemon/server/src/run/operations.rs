@@ -38,7 +38,9 @@ impl Daemon {
         let answer = access.call(request)?;
         match request {
             Request::AccountAdd { jid, .. } => tracing::info!(account = jid, "account added by godwitctl"),
-            Request::AccountPasswd { jid, .. } => tracing::info!(account = jid, "password changed by godwitctl"),
+            Request::AccountPasswd { jid, .. } => {
+                tracing::info!(account = jid, "password changed by godwitctl")
+            }
             Request::AccountRemove { jid } => {
                 tracing::info!(account = jid, "account removed by godwitctl");
                 self.end_sessions(jid);

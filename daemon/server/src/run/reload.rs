@@ -20,7 +20,9 @@ impl Daemon {
         let status = match (ok, lines.first()) {
             (true, None) => "reloaded".to_owned(),
             (true, Some(first)) => format!("reloaded; {first}"),
-            (false, first) => format!("reload refused, all is as before: {}", first.map_or("?", String::as_str)),
+            (false, first) => {
+                format!("reload refused, all is as before: {}", first.map_or("?", String::as_str))
+            }
         };
         if ok {
             tracing::info!("configuration and certificates reloaded");
@@ -39,7 +41,8 @@ impl Daemon {
         let named = |problem: &crate::config::Problem| format!("{file}: {problem}");
         let written = Config::load(&self.config_file).map_err(|p| p.iter().map(named).collect::<Vec<_>>())?;
         let old = self.config();
-        let (config, restart) = written.on_top_of(&old).map_err(|p| p.iter().map(named).collect::<Vec<_>>())?;
+        let (config, restart) =
+            written.on_top_of(&old).map_err(|p| p.iter().map(named).collect::<Vec<_>>())?;
         let files = certificates::files(&config.certificates);
         // The certificates last of what can fail: they change at once.
         let filter = crate::logging::filter(&config.raw.log.level);

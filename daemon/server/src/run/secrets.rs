@@ -25,7 +25,9 @@ impl Secrets {
     /// The server's secret; made at the first start.
     pub(super) fn server(&self) -> io::Result<[u8; 32]> {
         if let Some(bytes) = self.read("secret.key")? {
-            let wrong = || io::Error::other(format!("{}: not 32 bytes; remove it", self.path("secret.key").display()));
+            let wrong = || {
+                io::Error::other(format!("{}: not 32 bytes; remove it", self.path("secret.key").display()))
+            };
             return bytes.as_slice().try_into().map_err(|_| wrong());
         }
         let mut secret = [0; 32];
@@ -74,7 +76,8 @@ impl Secrets {
         let at = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
         let new = self.path(&format!("{name}.new"));
         let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::open(&new, flags, Mode::RUSR | Mode::WUSR).map_err(|e| at(e.into()))?);
+        let mut file =
+            File::from(rustix::fs::open(&new, flags, Mode::RUSR | Mode::WUSR).map_err(|e| at(e.into()))?);
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at)?;
         fs::rename(&new, &path).map_err(at)?;
         File::open(&self.0)?.sync_all()

@@ -97,9 +97,7 @@ impl TestHost {
             }
             Kind::Iq if matches!(stanza.iq_type(), IqType::Get | IqType::Set) => {
                 let error = if stanza.payload().is_some_and(|p| p.is("ping", "urn:xmpp:ping")) {
-                    let id = stanza.id().unwrap();
-                    bytes =
-                        format!("<iq type='result' id='{id}' from='{}'></iq>", super::DOMAIN).into_bytes();
+                    stanza.iq_result(&mut bytes, b"");
                     None
                 } else {
                     Some(godwit_wire::Condition::ServiceUnavailable.into())
