@@ -96,7 +96,7 @@ async def test_removing_a_contact_cancels_both_directions(daemon, account):
         await ben.presence(ann.boundjid.bare, "unsubscribed")
         await ann.presence(ben.boundjid.full, "unavailable")
         await ben.presence(ann.boundjid.full, "unavailable")
-        # With versioning the answer is empty when the pushes have told all: what counts is what the client then holds.
+        # With versioning the answer is empty when the pushes told all: what the client holds counts.
         await ben.get_roster(timeout=5)
         assert ben.client_roster[ann.boundjid.bare]["subscription"] == "none"
 

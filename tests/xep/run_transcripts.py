@@ -51,7 +51,7 @@ def run_transcript(path):
     text = path.read_text(encoding="utf-8")
     try:
         exporter = None
-        if re.search("-PLUS|p=tls-exporter", text) and "tls-server-end-point" not in text:
+        if re.search("-PLUS|p=tls-exporter", text) and "p=tls-server-end-point" not in text:
             if ExporterClient is None:
                 raise Unsuitable("pyOpenSSL is not installed (run it with the venv of `make deps`)")
             exporter = ExporterConnection

@@ -98,7 +98,7 @@ def prepare(text):
             settings.setdefault(section, {})[key] = value
     hurry = HURRY if max(waits) > WAIT_MS_MAX else 1
     settings["stream"] = {key: f"{value // hurry}ms" for key, value in settings["stream"].items()}
-    version = ssl.TLSVersion.TLSv1_2 if "tls-server-end-point" in text else None
+    version = ssl.TLSVersion.TLSv1_2 if "p=tls-server-end-point" in text else None
     return Daemon(domains=[DOMAIN], settings=settings), accounts, client_context(version), hurry
 
 

@@ -1,4 +1,5 @@
-//! Accounts: the record in the store, and the transactions that make, change and remove one. The table's only owner.
+//! Accounts: the record in the store, and the transactions that make, change and remove one. The table's only
+//! owner.
 use godwit_session::{ScramHash, ScramKeys, keys};
 use godwit_store::{Cf, Expect, Guard, Op, Owner, Range, Read, StoreError, Tx, schema};
 use godwit_wire::Jid;
@@ -153,8 +154,8 @@ pub fn add(
     let (sha1, sha256) = both_keys(password, random)?;
     let mut owner = [0; 8];
     random(&mut owner);
-    // 63 random bits: two of a billion accounts share a number with a chance of 1 in 18; the guard on the owner's name
-    // row makes that an error instead of a mix-up.
+    // 63 random bits: two of a billion accounts share a number with a chance of 1 in 18; the guard on the
+    // owner's name row makes that an error instead of a mix-up.
     let owner = u64::from_be_bytes(owner) >> 1 | 1;
     let record = Record { owner, created_ms: now, sha1, sha256 };
     let (key, name) = (schema::account(bare), schema::state(Owner(owner), schema::State::Name));
@@ -190,7 +191,8 @@ pub fn passwd(
     })
 }
 
-/// Transaction that removes an account and everything held for it. Its contacts' rosters are the roster module's.
+/// Transaction that removes an account and everything held for it. Its contacts' rosters are the roster
+/// module's.
 pub fn remove(store: &dyn Read, jid: &Jid) -> Result<(u64, Tx), AccountError> {
     let bare = jid.bare_str();
     let key = schema::account(bare);

@@ -1,5 +1,6 @@
-//! Lets effects happen: finds the sessions they are for, under their account's lock, and posts to their shards.
-//! Runs on the writer's thread after a commit, in commit order, or on a shard's for stanzas with nothing to write.
+//! Lets effects happen: finds the sessions they are for, under their account's lock, and posts to their
+//! shards. Runs on the writer's thread after a commit, in commit order, or on a shard's for stanzas with
+//! nothing to write.
 use crate::effects::{Delivery, Effect};
 use crate::hub::{Counters, Hub, Origin};
 use crate::note::Poster;
@@ -215,8 +216,8 @@ impl Hub {
     pub(crate) fn saved(&self, bare: &Arc<str>, ok: bool) {
         let save = self.registry.with(bare, |live| {
             live.saving = false;
-            // A failed write is tried again with the next acknowledgement, if there is a session left to send one; forgetting
-            // it would lose nothing, only send messages twice.
+            // A failed write is tried again with the next acknowledgement, if there is a session left to send
+            // one; forgetting it would lose nothing, only send messages twice.
             live.unsaved |= !ok && !live.sessions.is_empty();
             if ok { begin_save(live) } else { None }
         });

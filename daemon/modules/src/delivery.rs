@@ -1,12 +1,15 @@
-//! What of an account's archive was handed over to its resources: a cursor with exceptions, not copies of messages.
+//! What of an account's archive was handed over to its resources: a cursor with exceptions, not copies of
+//! messages.
 //!
-//! A stored message is *pending* until one resource has acknowledged it. All pending positions up to `frontier` are listed in
-//! `owed`; beyond it everything is pending except what is listed in `done`. While the account is online and level with its
-//! archive the frontier is the newest message and both lists are nearly empty; an account that is offline has just the frontier.
+//! A stored message is *pending* until one resource has acknowledged it. All pending positions up to
+//! `frontier` are listed in `owed`; beyond it everything is pending except what is listed in `done`. While
+//! the account is online and level with its archive the frontier is the newest message and both lists are
+//! nearly empty; an account that is offline has just the frontier.
 use serde::{Deserialize, Serialize};
 
-/// Most positions listed in `owed` or in `done`. Beyond it new messages wait unlisted behind the frontier (`owed`), or the
-/// oldest acknowledgement is forgotten and that message may be sent to a later resource again (`done`).
+/// Most positions listed in `owed` or in `done`. Beyond it new messages wait unlisted behind the frontier
+/// (`owed`), or the oldest acknowledgement is forgotten and that message may be sent to a later resource
+/// again (`done`).
 pub const LISTED_MAX: usize = 4_096;
 
 /// The record, as it is kept in memory and in the store.
@@ -59,7 +62,8 @@ impl Delivery {
         }
     }
 
-    /// A message was committed. `taken`: a resource reads along. Then it is listed if nothing unlisted lies before it.
+    /// A message was committed. `taken`: a resource reads along. Then it is listed if nothing unlisted lies
+    /// before it.
     pub fn committed(&mut self, seq: u64, taken: bool) {
         if seq <= self.frontier {
             return; // a reader of the archive was faster than the news of the commit
@@ -71,7 +75,8 @@ impl Delivery {
         self.head = self.head.max(seq);
     }
 
-    /// The archive was read from `after` up to `upto`; `rows` are the positions of all messages to the account there.
+    /// The archive was read from `after` up to `upto`; `rows` are the positions of all messages to the
+    /// account there.
     pub fn read(&mut self, after: u64, rows: impl IntoIterator<Item = u64>, upto: u64) {
         if after > self.frontier || upto <= self.frontier {
             return;

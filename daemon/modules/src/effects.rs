@@ -13,10 +13,11 @@ pub struct Delivery {
     pub resource: Option<Box<str>>,
     /// Rendered stanza.
     pub bytes: Arc<[u8]>,
-    /// Which `Append` of the transaction stored it in the recipient's archive; `None`: it is not stored and goes only to
-    /// whoever is there.
+    /// Which `Append` of the transaction stored it in the recipient's archive; `None`: it is not stored and
+    /// goes only to whoever is there.
     pub append: Option<usize>,
-    /// An unstored message to a full JID that is not there may go to the other resources (RFC 6121 §8.5.3.2.1).
+    /// An unstored message to a full JID that is not there may go to the other resources (RFC 6121
+    /// §8.5.3.2.1).
     pub fall_back: bool,
 }
 
@@ -27,7 +28,8 @@ pub enum Effect {
     Send(Arc<[u8]>),
     /// A message to a local account.
     Message(Box<Delivery>),
-    /// To the session with this full JID (iq, directed presence); `otherwise` goes to the origin if there is none.
+    /// To the session with this full JID (iq, directed presence); `otherwise` goes to the origin if there is
+    /// none.
     ToFull {
         /// Full JID, local.
         to: Jid,
@@ -68,7 +70,8 @@ pub enum Effect {
         /// To the available sessions of this account; `None`: to the origin.
         to: Option<Box<str>>,
     },
-    /// Unavailable presence in the name of all available sessions of a local account (its contact lost the subscription).
+    /// Unavailable presence in the name of all available sessions of a local account (its contact lost the
+    /// subscription).
     Gone {
         /// Whose.
         bare: Box<str>,
@@ -94,8 +97,8 @@ pub struct Slow<'a> {
     pub now: godwit_session::Millis,
 }
 
-/// Work that would stall a shard (password hashing, ranges of the archive). The session reads nothing further until it is
-/// done; its result then takes the place of the [`Effects`] that asked for it.
+/// Work that would stall a shard (password hashing, ranges of the archive). The session reads nothing further
+/// until it is done; its result then takes the place of the [`Effects`] that asked for it.
 pub type Job = Box<dyn FnOnce(&Slow<'_>) -> Result<Effects, godwit_wire::StanzaError> + Send>;
 
 /// Built up by the modules and the router while they handle one stanza.
@@ -133,8 +136,8 @@ impl Effects {
         self.appends - 1
     }
 
-    /// The transaction only holds if this key still has the value that was read. If it has not, the stanza is handled
-    /// again from the start. While it is under way the session reads nothing further.
+    /// The transaction only holds if this key still has the value that was read. If it has not, the stanza is
+    /// handled again from the start. While it is under way the session reads nothing further.
     pub fn guard(&mut self, cf: Cf, key: Key, read: Option<&[u8]>) {
         let expect = read.map_or(Expect::Absent, |value| Expect::Value(value.to_vec()));
         self.tx.guards.push(Guard { cf, key, expect });

@@ -109,8 +109,9 @@ impl Hub {
         }
     }
 
-    /// The messages after `after` that are for the session: to the bare JID or to its resource; to another resource only if
-    /// that is gone; and those from before it began to read only if nobody has acknowledged them.
+    /// The messages after `after` that are for the session: to the bare JID or to its resource; to another
+    /// resource only if that is gone; and those from before it began to read only if nobody has acknowledged
+    /// them.
     fn page(&self, wanted: &Wanted, after: u64, rows_max: usize) -> Result<FeedPage, StoreError> {
         let Some((entry, delivery, online)) = self
             .registry

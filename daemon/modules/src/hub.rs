@@ -1,5 +1,5 @@
-//! The hub: store, registry, modules and shards in one place. Takes stanzas, makes transactions of them, and lets their
-//! effects happen when they are durable.
+//! The hub: store, registry, modules and shards in one place. Takes stanzas, makes transactions of them, and
+//! lets their effects happen when they are durable.
 use crate::list::Modules;
 use crate::module::Cx;
 use crate::note::{Address, Background, Post};
@@ -33,7 +33,8 @@ pub struct Settings {
     pub secret: [u8; 32],
     /// Registrations per source address and hour; 0 is no limit. Loopback is exempt.
     pub registrations_per_hour_max: u32,
-    /// Failed logins per source address and minute before further ones are refused; 0 is no limit. Loopback is exempt.
+    /// Failed logins per source address and minute before further ones are refused; 0 is no limit. Loopback
+    /// is exempt.
     pub failures_per_minute_max: u32,
 }
 

@@ -1,8 +1,10 @@
-//! The router, the registry of sessions, and one file per specification: stanzas in, transactions and effects out.
+//! The router, the registry of sessions, and one file per specification: stanzas in, transactions and effects
+//! out.
 //!
-//! A stanza's way: [`shard::ShardState`] gets it from its connection, [`hub::Hub::stanza`] lets [`route`] and the modules look at
-//! it; they change nothing but say what shall change ([`effects::Effects`]); the writer makes that durable, and
-//! then [`apply`] lets the effects happen. No I/O, clock or randomness of its own: the seams are in [`note`] and [`hub::Outside`].
+//! A stanza's way: [`shard::ShardState`] gets it from its connection, [`hub::Hub::stanza`] lets [`route`] and
+//! the modules look at it; they change nothing but say what shall change ([`effects::Effects`]); the writer
+//! makes that durable, and then [`apply`] lets the effects happen. No I/O, clock or randomness of its own:
+//! the seams are in [`note`] and [`hub::Outside`].
 #![forbid(unsafe_code)]
 
 pub mod accounts;

@@ -12,7 +12,7 @@ impl Modules {
     /// Every module there is.
     pub fn all() -> Modules {
         Modules::of(vec![
-            Box::new(crate::rfc6121_subscription::Subscription), // before presence: its types are not presence
+            Box::new(crate::rfc6121_subscription::Subscription), // its types are not presence's
             Box::new(crate::rfc6121_presence::Presence),         // takes every other presence
             Box::new(crate::rfc6121_roster::Roster),             // from here on iqs only: any order
             Box::new(crate::xep0012_last::Last::default()),
@@ -22,7 +22,8 @@ impl Modules {
             Box::new(crate::xep0199_ping::Ping),
             Box::new(crate::xep0202_time::Time),
             Box::new(crate::xep0359_stanza_ids::StanzaIds),
-            Box::new(crate::xep0160_offline::Offline), // has an opinion on every message: after those with a narrower one
+            // Has an opinion on every message: after those with a narrower one.
+            Box::new(crate::xep0160_offline::Offline),
         ])
     }
 

@@ -118,6 +118,7 @@ impl Cx<'_> {
 }
 
 /// The answer when the store cannot be read; the cause goes to the log.
+#[allow(clippy::needless_pass_by_value)] // for map_err
 pub fn unreadable(error: godwit_store::StoreError) -> StanzaError {
     tracing::error!(%error, "the store cannot be read");
     StanzaError::new(Condition::InternalServerError)
@@ -128,8 +129,9 @@ pub trait Module: Send + Sync {
     /// What it is.
     fn info(&self) -> Info;
 
-    /// An iq get or set in one of its namespaces, to the server or an account. No answer in `fx` and no error: the module
-    /// has taken note and nothing is sent (only right for what the protocol leaves unanswered).
+    /// An iq get or set in one of its namespaces, to the server or an account. No answer in `fx` and no
+    /// error: the module has taken note and nothing is sent (only right for what the protocol leaves
+    /// unanswered).
     fn iq(&self, _cx: &Cx<'_>, _iq: &Iq<'_>, _fx: &mut Effects) -> Result<(), StanzaError> {
         Err(StanzaError::new(Condition::ServiceUnavailable))
     }

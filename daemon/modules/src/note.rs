@@ -1,4 +1,5 @@
-//! What threads send to shards, and the three seams to the outside: shards' mailboxes, background threads, and the clock-free rest.
+//! What threads send to shards, and the three seams to the outside: shards' mailboxes, background threads,
+//! and the clock-free rest.
 use godwit_session::{ConnId, Event, Place, SessionId};
 
 /// A message to one shard.
@@ -45,7 +46,8 @@ pub trait Post: Send + Sync {
 
 /// Threads for work that would stall a shard: ranges of the archive, password hashing.
 pub trait Background: Send + Sync {
-    /// Queues a job; jobs of all callers share a few threads. `false`: the queue is full (bounded), the job was dropped.
+    /// Queues a job; jobs of all callers share a few threads. `false`: the queue is full (bounded), the job
+    /// was dropped.
     fn run(&self, job: Box<dyn FnOnce() + Send>) -> bool;
 }
 

@@ -41,8 +41,8 @@ pub enum Progress {
 }
 
 impl Hub {
-    /// Handles a stanza of a bound session. `idle`: all earlier stanzas of the session are handled, so that this one's
-    /// effects cannot overtake theirs.
+    /// Handles a stanza of a bound session. `idle`: all earlier stanzas of the session are handled, so that
+    /// this one's effects cannot overtake theirs.
     pub fn stanza(
         self: &Arc<Self>,
         origin: &Origin,
@@ -66,7 +66,7 @@ impl Hub {
             Ok(Err(error)) => self.refuse(stanza, &error),
             Err(_) => {
                 Counters::up(&self.counters.panics);
-                tracing::error!(jid = %origin.jid, kind = ?stanza.kind, "a module panicked; its stanza was answered with an error");
+                tracing::error!(jid = %origin.jid, kind = ?stanza.kind, "a module panicked over it");
                 self.refuse(stanza, &StanzaError::new(Condition::InternalServerError))
             }
         }
@@ -83,7 +83,8 @@ impl Hub {
         fx
     }
 
-    /// Lets effects happen: at once if there is nothing to write and nothing to wait for, else through the writer.
+    /// Lets effects happen: at once if there is nothing to write and nothing to wait for, else through the
+    /// writer.
     fn finish(
         self: &Arc<Self>,
         origin: &Origin,
@@ -171,14 +172,15 @@ impl Hub {
         }
     }
 
-    /// What the stanza was decided on has changed: decide again, on the writer's thread (rare: two clients of one account,
-    /// or both sides of a subscription, within one round).
+    /// What the stanza was decided on has changed: decide again, on the writer's thread (rare: two clients of
+    /// one account, or both sides of a subscription, within one round).
     fn again(self: &Arc<Self>, mut pending: Pending, post: &mut Poster) {
         Counters::up(&self.counters.conflicts);
         pending.tries += 1;
         let settings = self.settings();
         let Some(stanza) = pending.stanza.take() else {
-            // The end of a session whose account has just been removed: nothing to write, but its contacts are told.
+            // The end of a session whose account has just been removed: nothing to write, but its contacts
+            // are told.
             return self.failed(pending, &TxError::Conflict, post);
         };
         let mut fx = if pending.tries > settings.tries_max {

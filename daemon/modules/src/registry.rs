@@ -1,7 +1,9 @@
-//! Which sessions are online: accounts by bare JID, each with its sessions, their presence, and what they were sent.
+//! Which sessions are online: accounts by bare JID, each with its sessions, their presence, and what they
+//! were sent.
 //!
-//! The one structure that all threads share. Locked in stripes by account; no lock is held while another is taken, nor across
-//! a write to the store. What is decided under an account's lock (who gets a message) is final and in commit order.
+//! The one structure that all threads share. Locked in stripes by account; no lock is held while another is
+//! taken, nor across a write to the store. What is decided under an account's lock (who gets a message) is
+//! final and in commit order.
 use crate::delivery::Delivery;
 use crate::note::Address;
 use godwit_session::{Millis, Place, SessionId};
@@ -33,12 +35,13 @@ pub struct Entry {
     pub priority: i8,
     /// Asked for its roster, so it gets roster pushes (RFC 6121 §2.1.6).
     pub interested: bool,
-    /// Messages to the bare JID up to here are only for it if they are pending; later ones are for it in any case.
-    /// `None` while it gets none (unavailable or negative priority).
+    /// Messages to the bare JID up to here are only for it if they are pending; later ones are for it in any
+    /// case. `None` while it gets none (unavailable or negative priority).
     pub reads_from: Option<u64>,
     /// Position of the last stored message posted to it.
     pub posted: u64,
-    /// To whom it sent directed presence (RFC 6121 §4.6), for the unavailable at the end. Bounded by `directed_max`.
+    /// To whom it sent directed presence (RFC 6121 §4.6), for the unavailable at the end. Bounded by
+    /// `directed_max`.
     pub directed: Vec<Jid>,
     /// Secret of its resumption id, if it may be resumed.
     pub secret: Option<[u8; 16]>,
@@ -108,7 +111,8 @@ impl Default for Registry {
 impl Registry {
     fn stripe(&self, bare: &str) -> MutexGuard<'_, HashMap<Arc<str>, Box<Live>>> {
         let at = usize::try_from(self.hasher.hash_one(bare) % STRIPES as u64).unwrap_or(0);
-        // A module's panic is caught and answered; what it held is consistent between two statements, so go on.
+        // A module's panic is caught and answered; what it held is consistent between two statements, so go
+        // on.
         self.stripes[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 

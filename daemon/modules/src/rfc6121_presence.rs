@@ -51,7 +51,8 @@ impl Module for Presence {
         if !closing.available {
             return;
         }
-        // Trouble with the store must not keep a session from ending; who is not told now is told by the next probe.
+        // Trouble with the store must not keep a session from ending; who is not told now is told by the next
+        // probe.
         let told = roster::each(cx.store, cx.origin.owner, &mut |contact, item| {
             if item.from {
                 fx.then(gone(from, contact));
@@ -95,7 +96,8 @@ fn available(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), Stanz
         if item.from {
             fx.then(Effect::ToAvailable { bare: contact.into(), bytes: addressed(&bytes, contact) });
         }
-        // §4.3: both sides of a subscription change in one transaction, so the contact's own item need not be asked.
+        // §4.3: both sides of a subscription change in one transaction, so the contact's own item need not be
+        // asked.
         if initial && item.to {
             fx.then(Effect::Probe { bare: contact.into(), to: None });
         }

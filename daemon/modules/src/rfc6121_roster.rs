@@ -5,7 +5,8 @@ use crate::rfc6121_subscription as subscription;
 use crate::roster::{self, Item};
 use godwit_wire::{Condition, Jid, Node, StanzaError, Writer, ns};
 
-/// Most groups of one contact, and most bytes of a name or of a group's name (RFC 6121 §2.3.3 leaves them to us).
+/// Most groups of one contact, and most bytes of a name or of a group's name (RFC 6121 §2.3.3 leaves them to
+/// us).
 const GROUPS_MAX: usize = 32;
 const TEXT_BYTES_MAX: usize = 1_023;
 

@@ -84,7 +84,8 @@ pub enum Inbound {
     Approve,
 }
 
-/// Appendix A.3: what a stanza does to the contact's item for its sender. `request` is the `subscribe` to keep.
+/// Appendix A.3: what a stanza does to the contact's item for its sender. `request` is the `subscribe` to
+/// keep.
 pub fn inbound(act: Act, item: &Item, request: &[u8]) -> (Item, Inbound) {
     let mut after = item.clone();
     let fate = match act {
@@ -156,8 +157,8 @@ struct Peer {
     rendered: std::sync::Arc<[u8]>,
 }
 
-/// RFC 6121 §8.5.1: to an account that does not exist, `subscribe` is answered `unsubscribed` by silence: nobody learns
-/// which accounts there are.
+/// RFC 6121 §8.5.1: to an account that does not exist, `subscribe` is answered `unsubscribed` by silence:
+/// nobody learns which accounts there are.
 fn peer(cx: &Cx<'_>, _act: Act, to: &Jid, stanza: &Stanza) -> Result<Option<Peer>, StanzaError> {
     if !cx.is_local(to.domain()) {
         return Err(StanzaError::new(Condition::RemoteServerNotFound));

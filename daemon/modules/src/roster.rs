@@ -11,7 +11,8 @@ const VERSION: u8 = 1;
 /// One contact of one account (RFC 6121 §2.1.2 and appendix A).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
-    /// In the roster that the client sees. False: there is only a request from the contact, or a pre-approval.
+    /// In the roster that the client sees. False: there is only a request from the contact, or a
+    /// pre-approval.
     pub listed: bool,
     /// The account sees the contact's presence.
     pub to: bool,
@@ -125,7 +126,8 @@ pub fn version(store: &dyn Read, owner: u64) -> Result<(Option<Vec<u8>>, u64), S
     Ok((bytes, number))
 }
 
-/// Changes one item, guarded by what was read; pushes it to the account's resources if it is, or was, in the roster.
+/// Changes one item, guarded by what was read; pushes it to the account's resources if it is, or was, in the
+/// roster.
 pub fn change(
     cx: &Cx<'_>,
     owner: u64,

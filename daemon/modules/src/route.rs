@@ -33,8 +33,8 @@ pub fn may_be_answered(stanza: &Stanza) -> bool {
     }
 }
 
-/// Elements that only the server may say: a `stanza-id` in the name of a local account or domain (XEP-0359 §5), and a delay
-/// that claims to come from this server (XEP-0203 §4).
+/// Elements that only the server may say: a `stanza-id` in the name of a local account or domain (XEP-0359
+/// §5), and a delay that claims to come from this server (XEP-0203 §4).
 fn is_forged(cx: &Cx<'_>, child: Node<'_>) -> bool {
     let local = |jid: Option<&str>| {
         jid.and_then(|text| Jid::parse(text).ok()).is_some_and(|jid| cx.is_local(jid.domain()))

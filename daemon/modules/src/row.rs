@@ -1,7 +1,8 @@
 //! One archived message: a small header before the rendered stanza.
 //!
-//! Layout, version 1: version (1) | flags (1) | length of `with` (2, big-endian) | length of `resource` (2) | `with` |
-//! `resource` | stanza. The time is the key's; the stanza is complete XML without stanza id and delay, which depend on the reader.
+//! Layout, version 1: version (1) | flags (1) | length of `with` (2, big-endian) | length of `resource` (2) |
+//! `with` | `resource` | stanza. The time is the key's; the stanza is complete XML without stanza id and
+//! delay, which depend on the reader.
 
 const VERSION: u8 = 1;
 const INCOMING: u8 = 1;

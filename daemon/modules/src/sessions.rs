@@ -139,7 +139,8 @@ impl Hub {
         })
     }
 
-    /// RFC 6120 §7.7.2.2: the older session ends with `<conflict/>`; its contacts see it go before the new one comes.
+    /// RFC 6120 §7.7.2.2: the older session ends with `<conflict/>`; its contacts see it go before the new
+    /// one comes.
     fn replace(
         self: &Arc<Self>,
         account: &Account,
@@ -176,7 +177,8 @@ impl Hub {
         self.registry
             .with(account.jid.bare_str(), |live| {
                 let entry = live.session(session)?;
-                // Compared only after the account has authenticated and named its own session: timing tells nothing new.
+                // Compared only after the account has authenticated and named its own session: timing tells
+                // nothing new.
                 let found = entry.secret.as_ref() == Some(secret);
                 let place = entry.place;
                 found.then(|| (live.address(session), place))
@@ -243,14 +245,15 @@ impl Hub {
         for module in self.modules.each() {
             if catch_unwind(AssertUnwindSafe(|| module.closed(&cx, &closing, &mut fx))).is_err() {
                 Counters::up(&self.counters.panics);
-                tracing::error!(jid = %origin.jid, module = module.info().name, "a module panicked at the end of a session");
+                let module = module.info().name;
+                tracing::error!(jid = %origin.jid, module, "a module panicked at the end of a session");
             }
         }
         self.finish_end(origin, fx, idle, post);
     }
 
-    /// XEP-0198 §5: messages that a session was sent and never acknowledged. Those to the bare JID other resources have had;
-    /// those to its full JID they get now. With nobody there they stay pending.
+    /// XEP-0198 §5: messages that a session was sent and never acknowledged. Those to the bare JID other
+    /// resources have had; those to its full JID they get now. With nobody there they stay pending.
     fn redeliver(&self, origin: &Origin, unacked: &[u64], post: &mut Poster) {
         let bare = &origin.address.bare;
         let pending = self.registry.with(bare, |live| {

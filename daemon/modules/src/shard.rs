@@ -1,4 +1,5 @@
-//! One shard's side of the hub: answers what connections ask, and keeps the sessions that have none (XEP-0198 §5).
+//! One shard's side of the hub: answers what connections ask, and keeps the sessions that have none (XEP-0198
+//! §5).
 use crate::feed::Wanted;
 use crate::hub::{Counters, Hub, Origin};
 use crate::note::{Address, Note, Poster};
@@ -96,7 +97,7 @@ impl ShardState {
             Note::TakeOver { session, at, to, secret } => {
                 let claim = Claim { session, to, secret };
                 if self.waiting.contains_key(&claim.session.session) {
-                    self.give_waiting(claim);
+                    self.give_waiting(&claim);
                     return None;
                 }
                 if at.generation == 0 {
@@ -110,12 +111,13 @@ impl ShardState {
         }
     }
 
-    /// The event's connection is gone, or it is not the event's session any more: the session waits here, or has moved.
+    /// The event's connection is gone, or it is not the event's session any more: the session waits here, or
+    /// has moved.
     pub fn missed(&mut self, at: ConnId, event: Event, now: Millis) {
         if matches!(event, Event::TakeOver) {
             if let Some(claim) = self.claims.remove(&at) {
                 if self.waiting.contains_key(&claim.session.session) {
-                    self.give_waiting(claim);
+                    self.give_waiting(&claim);
                 } else {
                     self.pass_on(claim);
                 }
@@ -123,7 +125,8 @@ impl ShardState {
             return;
         }
         if let Event::Reply(reply) = event {
-            // The connection that was to be answered has gone; a session that was on its way to it waits here.
+            // The connection that was to be answered has gone; a session that was on its way to it waits
+            // here.
             match *reply {
                 Reply::Resumed(Ok(bound)) => self.wait_for_resumption(bound, now),
                 Reply::Bound(Ok(bound)) => {
@@ -135,7 +138,8 @@ impl ShardState {
         }
         let Some(address) = self.current.take() else { return };
         if matches!(event, Event::Close(_)) && self.waiting.contains_key(&address.session) {
-            return self.end_waiting(address.session, now); // replaced, or its account is gone: nothing to wait for
+            // Replaced, or its account is gone: nothing to wait for.
+            return self.end_waiting(address.session, now);
         }
         if let Some(waiting) = self.waiting.get_mut(&address.session) {
             if let Detached::Overflow = waiting.bound.deliver_detached(event, &self.settings) {
@@ -178,13 +182,13 @@ impl ShardState {
         }
     }
 
-    fn give_waiting(&mut self, claim: Claim) {
+    fn give_waiting(&mut self, claim: &Claim) {
         if let Some(bound) = self.take_waiting(claim.session.session) {
             self.give(claim, bound);
         }
     }
 
-    fn give(&mut self, claim: Claim, bound: Box<Bound>) {
+    fn give(&mut self, claim: &Claim, bound: Box<Bound>) {
         // The session itself first, then its new place: what is posted there must find it.
         self.answer(claim.to, Reply::Resumed(Ok(bound)));
         self.flush();
@@ -218,7 +222,7 @@ impl ShardState {
             bound.id == claim.session.session && bound.sm.as_ref().is_some_and(|sm| sm.secret == claim.secret)
         });
         match if wanted { conn.take_bound(cx) } else { None } {
-            Some(bound) => self.give(claim, bound),
+            Some(bound) => self.give(&claim, bound),
             None => self.pass_on(claim),
         }
     }
@@ -265,7 +269,8 @@ impl ShardState {
         let before = self.post.count(self.shard);
         let progress = self.hub.stanza(&origin, stanza, idle, cx.now, &mut self.post);
         if progress == Progress::Done {
-            // Answers need no way through the mailbox; those to earlier stanzas are out, as all of them are handled.
+            // Answers need no way through the mailbox; those to earlier stanzas are out, as all of them are
+            // handled.
             for event in self.post.take_events(self.shard, before, at) {
                 let _ = conn.event(event, cx); // it has a session, as was just seen
             }

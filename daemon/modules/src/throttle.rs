@@ -34,7 +34,8 @@ impl Throttle {
         if seen.len() >= ADDRESSES_MAX && !seen.contains_key(&key) {
             seen.retain(|_, &mut (start, _)| now.saturating_sub(start) < self.window_ms);
             if seen.len() >= ADDRESSES_MAX {
-                seen.clear(); // all in one window: an attack from more addresses than we count cannot be told apart
+                // All in one window: an attack from more addresses than we count cannot be told apart.
+                seen.clear();
             }
         }
         let entry = seen.entry(key).or_insert((now, 0));

@@ -1,4 +1,5 @@
-//! XEP-0012 Last Activity: the server's uptime, and when an account was last available (RFC 6121 §4.5.2's time of leaving).
+//! XEP-0012 Last Activity: the server's uptime, and when an account was last available (RFC 6121 §4.5.2's
+//! time of leaving).
 use crate::effects::Effects;
 use crate::module::{Cx, Info, Iq, Module, Target};
 use crate::roster;
@@ -76,7 +77,8 @@ fn answer(iq: &Iq<'_>, ms: u64, status: &str, fx: &mut Effects) {
     iq.result(&out, fx);
 }
 
-/// The origin has become unavailable: writes down when, and with which status. Layout: ms since 1970 (8, big-endian) | status.
+/// The origin has become unavailable: writes down when, and with which status. Layout: ms since 1970 (8,
+/// big-endian) | status.
 pub(crate) fn note(cx: &Cx<'_>, status: &str, fx: &mut Effects) {
     let mut value = cx.now.to_be_bytes().to_vec();
     let mut end = status.len().min(STATUS_BYTES_MAX);

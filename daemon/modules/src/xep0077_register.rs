@@ -1,4 +1,5 @@
-//! XEP-0077 In-Band Registration: making an account before login (off by default), changing its password, removing it.
+//! XEP-0077 In-Band Registration: making an account before login (off by default), changing its password,
+//! removing it.
 use crate::accounts::{self, AccountError};
 use crate::effects::{Effect, Effects, Slow};
 use crate::hub::Hub;

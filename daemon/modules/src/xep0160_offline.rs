@@ -1,4 +1,5 @@
-//! XEP-0160 Offline Messages: which messages are stored. Reading them back, with XEP-0203 delay, is `feed.rs`.
+//! XEP-0160 Offline Messages: which messages are stored. Reading them back, with XEP-0203 delay, is
+//! `feed.rs`.
 use crate::module::{Cx, Info, Module};
 use godwit_wire::{MessageType, Stanza, ns};
 
@@ -23,7 +24,8 @@ impl Module for Offline {
         }
     }
 
-    /// §3: normal and chat messages are stored if they hold anything but passing signals; the other types never.
+    /// §3: normal and chat messages are stored if they hold anything but passing signals; the other types
+    /// never.
     fn store(&self, _cx: &Cx<'_>, message: &Stanza) -> Option<bool> {
         Some(match message.message_type() {
             MessageType::Normal | MessageType::Chat => message

@@ -1,7 +1,8 @@
 //! XEP-0359 Unique and Stable Stanza IDs: a stored message is known by its position in the archive.
 //!
-//! The id is put in when the message is sent to a resource (`feed::stanza_id`), under the account's bare JID; what a client
-//! claims in a local account's name is taken out by the router (`route::rendered`). Origin ids are the clients' own and pass.
+//! The id is put in when the message is sent to a resource (`feed::stanza_id`), under the account's bare JID;
+//! what a client claims in a local account's name is taken out by the router (`route::rendered`). Origin ids
+//! are the clients' own and pass.
 use crate::module::{Info, Module};
 use godwit_wire::ns;
 

@@ -1,4 +1,5 @@
-//! Account requests, carried out on a store: the daemon's own, or one that `godwitctl` opened with no daemon running.
+//! Account requests, carried out on a store: the daemon's own, or one that `godwitctl` opened with no daemon
+//! running.
 use crate::admin::protocol::{AccountRow, Accounts, Answer, Failure, FailureKind, ROWS_MAX, Request};
 use godwit_modules::accounts::{self, AccountError};
 use godwit_store::{Outcome, Read, Tx, TxError};

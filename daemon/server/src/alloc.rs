@@ -1,12 +1,13 @@
 //! The allocator of `godwitd`: jemalloc, unprefixed, so that RocksDB's C++ and aws-lc use it too.
 //!
-//! jemalloc reads its settings before `main`, from a string that is compiled into it: `JEMALLOC_SYS_WITH_MALLOC_CONF` in
-//! `.cargo/config.toml`. That needs no `unsafe`, and a test here fails if a build went without. They aim at a small
-//! resident set, as most of the daemon's memory belongs to connections that do nothing:
-//! `narenas:4` instead of four per core: free pages of one arena are of no use to another; thread caches, not arenas,
-//! keep threads apart · `dirty_decay_ms:1000`, `muzzy_decay_ms:0` instead of ten seconds each: freed pages go back to the
-//! kernel within a second · `background_thread:true`: that is done by a thread of jemalloc's, also when nothing allocates.
-//! The environment variable `MALLOC_CONF` goes before it, as always with jemalloc.
+//! jemalloc reads its settings before `main`, from a string that is compiled into it:
+//! `JEMALLOC_SYS_WITH_MALLOC_CONF` in `.cargo/config.toml`. That needs no `unsafe`, and a test here fails if
+//! a build went without. They aim at a small resident set, as most of the daemon's memory belongs to
+//! connections that do nothing: `narenas:4` instead of four per core: free pages of one arena are of no use
+//! to another; thread caches, not arenas, keep threads apart · `dirty_decay_ms:1000`, `muzzy_decay_ms:0`
+//! instead of ten seconds each: freed pages go back to the kernel within a second · `background_thread:true`:
+//! that is done by a thread of jemalloc's, also when nothing allocates. The environment variable
+//! `MALLOC_CONF` goes before it, as always with jemalloc.
 use serde::{Deserialize, Serialize};
 use tikv_jemalloc_ctl::{epoch, stats};
 
@@ -44,7 +45,7 @@ mod tests {
     #[test]
     fn the_settings_are_in_force() {
         let compiled_in = config::malloc_conf::read().expect("jemalloc");
-        assert_eq!(compiled_in, "background_thread:true,narenas:4,dirty_decay_ms:1000,muzzy_decay_ms:0");
+        assert!(compiled_in.contains("narenas:4,dirty_decay_ms:1000,muzzy_decay_ms:0"), "{compiled_in}");
         assert_eq!(opt::narenas::read().expect("jemalloc"), 4);
         assert!(opt::background_thread::read().expect("jemalloc"));
     }

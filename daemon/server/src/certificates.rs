@@ -1,4 +1,5 @@
-//! The configured certificates, handed to the edge, and their problems handed back with the key that names the file.
+//! The configured certificates, handed to the edge, and their problems handed back with the key that names
+//! the file.
 use crate::config::{CertificateFiles, Problems};
 use godwit_edge::tls::{CertificateError, Certificates};
 

@@ -15,10 +15,10 @@ EXIT STATUS
   2  usage: a wrong option
 
 SIGNALS
-  SIGTERM, SIGINT  stop: every stream is closed with <system-shutdown/>, the store is flushed. The second one stops at
-                   once; nothing that was acknowledged is lost by that
-  SIGHUP           read configuration and certificates again. A wrong configuration changes nothing; the log and
-                   systemctl status say what is wrong
+  SIGTERM, SIGINT  stop: every stream is closed with <system-shutdown/>, the store is flushed. The second one
+                   stops at once; nothing that was acknowledged is lost by that
+  SIGHUP           read configuration and certificates again. A wrong configuration changes nothing; the log
+                   and systemctl status say what is wrong
 
 ENVIRONMENT
   GODWIT_LOG       goes before log.level, like info,godwit_edge=debug
@@ -37,7 +37,8 @@ pub struct Cli {
     /// Configuration file.
     #[arg(long, value_name = "FILE", default_value = "/etc/godwit/godwit.toml")]
     pub config: PathBuf,
-    /// Check the configuration, the certificates and the data directory, print every problem on a line of its own, and exit.
+    /// Check the configuration, the certificates and the data directory, print every problem on a line of its
+    /// own, and exit.
     #[arg(long, conflicts_with = "example_config")]
     pub check: bool,
     /// Print a configuration with every key, its default and its documentation, and exit.

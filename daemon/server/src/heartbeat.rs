@@ -1,4 +1,5 @@
-//! Heartbeats: every thread that must not get stuck counts up, and the watchdog is petted only if all of them moved.
+//! Heartbeats: every thread that must not get stuck counts up, and the watchdog is petted only if all of them
+//! moved.
 
 /// A number that changes while its thread turns, idle or not, at least as often as it is looked at.
 pub type Beat = Box<dyn Fn() -> u64 + Send>;

@@ -1,15 +1,16 @@
-//! Limits as data: one function from memory and cores to every limit, and what of it is in force on this machine.
+//! Limits as data: one function from memory and cores to every limit, and what of it is in force on this
+//! machine.
 //!
-//! [`derive`] is pure: `godwitctl limits` prints it for any machine. [`Ceiling`] says how many connections this process
-//! may take, what bounds that, and what to do about it; the daemon never claims more.
+//! [`derive`] is pure: `godwitctl limits` prints it for any machine. [`Ceiling`] says how many connections
+//! this process may take, what bounds that, and what to do about it; the daemon never claims more.
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
 
 const MIB: u64 = 1 << 20;
-/// Memory for one connection, in bytes: 4 KiB of kernel slab, 2 KiB of the daemon while idle, and the rest for
-/// buffers of the few that are active.
+/// Memory for one connection, in bytes: 4 KiB of kernel slab, 2 KiB of the daemon while idle, and the rest
+/// for buffers of the few that are active.
 const CONNECTION_BYTES: u64 = 16 << 10;
 /// Part of the machine's memory for connections: 1 in so many.
 const CONNECTIONS_SHARE: u64 = 2;
@@ -176,7 +177,8 @@ pub struct Ceiling {
 impl Ceiling {
     /// From what is derived, what is configured (0: nothing) and the descriptor limit in force.
     pub fn new(derived: &Derived, configured: u64, descriptors: u64) -> Ceiling {
-        // With few descriptors half of them are the daemon's own: a store that cannot open its files serves nobody.
+        // With few descriptors half of them are the daemon's own: a store that cannot open its files serves
+        // nobody.
         let own = (derived.store_files_max + OTHER_DESCRIPTORS).min(descriptors / 2);
         let by_descriptors = descriptors - own;
         let wanted = if configured == 0 { derived.connections_max } else { configured };

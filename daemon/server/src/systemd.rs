@@ -21,7 +21,8 @@ pub fn ready(status: &str) {
     notify(&[("READY", "1"), ("STATUS", &one_line(status))]);
 }
 
-/// A reload begins. `Type=notify-reload` wants the monotonic time, so that it can match this with its request.
+/// A reload begins. `Type=notify-reload` wants the monotonic time, so that it can match this with its
+/// request.
 pub fn reloading() {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let usec = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
@@ -64,7 +65,8 @@ pub struct Inherited {
     pub c2s_tls: Vec<TcpListener>,
 }
 
-/// The listening sockets that the service manager opened. To be called once: it takes the descriptors' ownership.
+/// The listening sockets that the service manager opened. To be called once: it takes the descriptors'
+/// ownership.
 pub fn listeners() -> io::Result<Inherited> {
     let mut inherited = Inherited::default();
     let passed = daemon::listen_fds_with_names()?;

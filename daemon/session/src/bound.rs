@@ -1,15 +1,15 @@
 //! The session itself: what outlives a connection. Plain data.
 //!
-//! Invariants: stanzas sent under stream management = `sm.acked + unacked.len()` (modulo 2^32); `received - handled` stanzas
-//! are with the host or were answered here behind such ones; `feed.last` never goes back.
+//! Invariants: stanzas sent under stream management = `sm.acked + unacked.len()` (modulo 2^32); `received -
+//! handled` stanzas are with the host or were answered here behind such ones; `feed.last` never goes back.
 
 use crate::Settings;
 use godwit_wire::Jid;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Unacknowledged stanzas besides the stored ones that wait for `unacked_max`: those that do not wait for it, each of
-/// which costs a few words apart from its bytes.
+/// Unacknowledged stanzas besides the stored ones that wait for `unacked_max`: those that do not wait for it,
+/// each of which costs a few words apart from its bytes.
 const UNACKED_STANZAS_MAX: u32 = 16_384;
 
 /// Session number: unique within the store's life, never 0.
@@ -172,8 +172,8 @@ impl Bound {
         u32::try_from(self.unacked.len()).unwrap_or(u32::MAX)
     }
 
-    /// Remembers a stanza until the client acknowledges it. Without stream management nothing will be sent again, so only
-    /// positions are kept, to be reported once they have left.
+    /// Remembers a stanza until the client acknowledges it. Without stream management nothing will be sent
+    /// again, so only positions are kept, to be reported once they have left.
     pub(crate) fn remember(&mut self, sent: Unacked) {
         match &sent {
             Unacked::Inline(_) if self.sm.is_none() => return,

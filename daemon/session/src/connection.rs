@@ -1,7 +1,7 @@
 //! One connection's XMPP side: framing, and which state hears what. Small while idle: no buffer, no parser.
 //!
-//! The states are in their own files: `stream` (headers and the end), `tls`, `sasl`, `bind`, then `inbound`, `outbound`,
-//! `feed`, `replay`, `sm` and `keepalive` for a bound session.
+//! The states are in their own files: `stream` (headers and the end), `tls`, `sasl`, `bind`, then `inbound`,
+//! `outbound`, `feed`, `replay`, `sm` and `keepalive` for a bound session.
 
 use crate::negotiation::{Negotiation, Step};
 use crate::replay::Replay;
@@ -50,8 +50,8 @@ pub(crate) struct Link {
     pub requested: bool,
     /// A ping or its like is out, and nothing has come since.
     pub pinged: bool,
-    /// Resumed, but stanzas of the old connection are still with the host: `<resumed/>` waits for them, because
-    /// its `h` tells the client which ones to send again.
+    /// Resumed, but stanzas of the old connection are still with the host: `<resumed/>` waits for them,
+    /// because its `h` tells the client which ones to send again.
     pub resuming: bool,
 }
 
@@ -70,7 +70,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A client connection just accepted. `direct_tls`: TLS comes first (XEP-0368), then [`Event::TlsDone`] starts it.
+    /// A client connection just accepted. `direct_tls`: TLS comes first (XEP-0368), then [`Event::TlsDone`]
+    /// starts it.
     ///
     /// It wants its first [`Event::Tick`] at once, because the bounds it then goes by are in the settings.
     pub fn client(direct_tls: bool, now: Millis) -> Connection {
@@ -85,8 +86,8 @@ impl Connection {
         }
     }
 
-    /// Reads from `input` up to and including the first frame that makes a request, or all of it; returns the bytes used.
-    /// Must not be called while [`Connection::paused`].
+    /// Reads from `input` up to and including the first frame that makes a request, or all of it; returns the
+    /// bytes used. Must not be called while [`Connection::paused`].
     pub fn receive(&mut self, input: &[u8], cx: &mut Cx<'_>) -> usize {
         self.heard(cx.now);
         let requests = cx.out.requests.len();
@@ -122,8 +123,8 @@ impl Connection {
         used
     }
 
-    /// Keeps input that cannot be read now (paused). Before the TLS handshake and after the end there is nothing to keep:
-    /// plaintext must not outlive the start of TLS.
+    /// Keeps input that cannot be read now (paused). Before the TLS handshake and after the end there is
+    /// nothing to keep: plaintext must not outlive the start of TLS.
     pub fn stash(&mut self, input: &[u8]) {
         let reads_on = match &self.state {
             State::Negotiating(n) => !matches!(n.step, Step::Handshake),

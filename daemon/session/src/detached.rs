@@ -13,8 +13,9 @@ pub enum Detached {
 }
 
 impl Bound {
-    /// A note for a session without connection. Stored messages stay in the archive, where a resumption reads on; the
-    /// others queue here as if sent, and are sent by the resumption. Notes about a connection mean nothing now.
+    /// A note for a session without connection. Stored messages stay in the archive, where a resumption reads
+    /// on; the others queue here as if sent, and are sent by the resumption. Notes about a connection mean
+    /// nothing now.
     pub fn deliver_detached(&mut self, event: Event, settings: &Settings) -> Detached {
         match event {
             Event::Deliver(outgoing) => match outgoing.stored {

@@ -1,4 +1,5 @@
-//! Joins a connection and its host: feeds bytes and events, hands each request over before anything further is read.
+//! Joins a connection and its host: feeds bytes and events, hands each request over before anything further
+//! is read.
 use crate::{ConnId, Connection, Cx, Event, Host};
 
 /// Decrypted bytes arrived for `conn`.
@@ -45,8 +46,8 @@ fn run(at: ConnId, conn: &mut Connection, host: &mut dyn Host, mut input: &[u8],
 }
 
 fn requests(at: ConnId, conn: &mut Connection, host: &mut dyn Host, cx: &mut Cx<'_>) {
-    // The host may answer at once, and the answer may bring further requests: until none is left, bounded by the
-    // machine itself, which pauses after each one that awaits an answer.
+    // The host may answer at once, and the answer may bring further requests: until none is left, bounded by
+    // the machine itself, which pauses after each one that awaits an answer.
     let mut at_once = std::mem::take(&mut cx.out.requests);
     while !at_once.is_empty() {
         for request in at_once.drain(..) {

@@ -1,4 +1,5 @@
-//! What is said to a connection ([`Event`], [`Reply`]) and what it says ([`Request`]). All of it is plain data.
+//! What is said to a connection ([`Event`], [`Reply`]) and what it says ([`Request`]). All of it is plain
+//! data.
 use crate::{Bound, Millis, SessionId};
 use godwit_wire::{Jid, Stanza, StreamError};
 use std::sync::Arc;
@@ -13,7 +14,8 @@ pub struct ConnId {
     pub generation: u32,
 }
 
-/// Where a session is: its shard, and its connection if it has one (generation 0: detached, waiting for resumption).
+/// Where a session is: its shard, and its connection if it has one (generation 0: detached, waiting for
+/// resumption).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Place {
     /// Shard number.
@@ -90,8 +92,9 @@ pub struct ScramKeys {
     pub server_key: Vec<u8>,
 }
 
-/// Answer to [`Request::Credentials`]. For an unknown user the host gives made-up keys, the same ones each time
-/// (derived from a server secret and the name), and no account: the exchange then runs to its end and fails there.
+/// Answer to [`Request::Credentials`]. For an unknown user the host gives made-up keys, the same ones each
+/// time (derived from a server secret and the name), and no account: the exchange then runs to its end and
+/// fails there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The account, if there is one and it may log in.
@@ -103,7 +106,8 @@ pub struct Credentials {
 /// What the connection asks of the host.
 #[derive(Debug)]
 pub enum Request {
-    /// Send what is in `out`, then do the TLS handshake, then [`Event::TlsDone`]. Nothing is read as XMPP meanwhile.
+    /// Send what is in `out`, then do the TLS handshake, then [`Event::TlsDone`]. Nothing is read as XMPP
+    /// meanwhile.
     StartTls,
     /// Keys of a user → [`Reply::Credentials`]. The connection is paused until then.
     Credentials {
@@ -112,7 +116,8 @@ pub enum Request {
         /// Hash.
         hash: ScramHash,
     },
-    /// Check a password (SASL PLAIN): costs milliseconds of CPU, so the host does it off the shard → [`Reply::Plain`]. Paused.
+    /// Check a password (SASL PLAIN): costs milliseconds of CPU, so the host does it off the shard →
+    /// [`Reply::Plain`]. Paused.
     VerifyPlain {
         /// Bare JID.
         user: Jid,
@@ -128,7 +133,8 @@ pub enum Request {
         /// `None`: success; otherwise the SASL failure condition.
         failure: Option<&'static str>,
     },
-    /// An iq of an unauthenticated stream in `jabber:iq:register` (only if settings offer it) → [`Reply::Unauthenticated`]. Paused.
+    /// An iq of an unauthenticated stream in `jabber:iq:register` (only if settings offer it) →
+    /// [`Reply::Unauthenticated`]. Paused.
     Unauthenticated(Box<Stanza>),
     /// Bind a resource → [`Reply::Bound`]. Paused.
     Bind {
@@ -148,10 +154,12 @@ pub enum Request {
         /// The client's `h`; the host passes it back.
         h: u32,
     },
-    /// A stanza of the bound session, `from` stamped with its full JID. The host answers with [`Event::Handled`] in order;
-    /// it may say [`Event::Hold`] at once: then nothing further is read until [`Event::Release`].
+    /// A stanza of the bound session, `from` stamped with its full JID. The host answers with
+    /// [`Event::Handled`] in order; it may say [`Event::Hold`] at once: then nothing further is read until
+    /// [`Event::Release`].
     Stanza(Box<Stanza>),
-    /// Stored messages that the client acknowledged (XEP-0198), or that reached the kernel (a client without it).
+    /// Stored messages that the client acknowledged (XEP-0198), or that reached the kernel (a client without
+    /// it).
     Acked(Vec<u64>),
     /// The next page of stored messages after `feed.last` → [`Event::Feed`].
     Fetch {
@@ -160,11 +168,12 @@ pub enum Request {
         /// Most rows wanted.
         rows_max: u32,
     },
-    /// Stored messages at these positions again, in this order (after a resumption) → [`Event::Feed`] with `replay` set.
-    /// The answer is for the connection that asked: if that is gone, the page is dropped, not passed on to another one.
-    /// Rows that are gone from the archive are left out of it.
+    /// Stored messages at these positions again, in this order (after a resumption) → [`Event::Feed`] with
+    /// `replay` set. The answer is for the connection that asked: if that is gone, the page is dropped, not
+    /// passed on to another one. Rows that are gone from the archive are left out of it.
     Replay(Vec<u64>),
-    /// Stream management was enabled, or a client state changed: the host copies what it needs from the session.
+    /// Stream management was enabled, or a client state changed: the host copies what it needs from the
+    /// session.
     SmEnabled,
     /// The connection broke; the session waits for resumption until `until`.
     Detach {
@@ -191,7 +200,8 @@ pub enum Reply {
     Credentials(Credentials),
     /// To [`Request::VerifyPlain`]: the account if the password was right.
     Plain(Option<Account>),
-    /// To [`Request::Credentials`] and the others when the store cannot be read: SASL `temporary-auth-failure`.
+    /// To [`Request::Credentials`] and the others when the store cannot be read: SASL
+    /// `temporary-auth-failure`.
     Unavailable,
     /// To [`Request::Unauthenticated`]: the complete iq to send.
     Unauthenticated(Vec<u8>),
@@ -222,10 +232,11 @@ pub struct ResumeFailure {
 pub struct Stored {
     /// Its position.
     pub seq: u64,
-    /// Position of the stored message posted to this session before it; greater than what the session has seen means
-    /// that a note went astray or was skipped, and the session reads the archive instead.
+    /// Position of the stored message posted to this session before it; greater than what the session has
+    /// seen means that a note went astray or was skipped, and the session reads the archive instead.
     pub prev: u64,
-    /// Send it whatever the session's place in the archive: another resource had it and never acknowledged it.
+    /// Send it whatever the session's place in the archive: another resource had it and never acknowledged
+    /// it.
     pub again: bool,
 }
 
@@ -252,8 +263,8 @@ pub struct FeedRow {
 /// A page of stored messages for one session.
 #[derive(Debug, Clone, Default)]
 pub struct FeedPage {
-    /// Position after which it was read, [`Request::Fetch`]'s `after`: a page that does not join on to what the session has
-    /// sent (its mode changed meanwhile) is dropped.
+    /// Position after which it was read, [`Request::Fetch`]'s `after`: a page that does not join on to what
+    /// the session has sent (its mode changed meanwhile) is dropped.
     pub after: u64,
     /// Rows, in order.
     pub rows: Vec<FeedRow>,
@@ -263,7 +274,8 @@ pub struct FeedPage {
     pub end: bool,
     /// Answer to [`Request::Replay`].
     pub replay: bool,
-    /// The read failed: the session ends with `internal-server-error` (nothing was acknowledged, nothing is lost).
+    /// The read failed: the session ends with `internal-server-error` (nothing was acknowledged, nothing is
+    /// lost).
     pub failed: bool,
 }
 

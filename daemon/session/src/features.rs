@@ -39,8 +39,9 @@ fn write_mechanisms(w: &mut Writer<'_>, tls: &TlsFacts) {
     w.end();
     if offers_binding(tls) {
         w.start("sasl-channel-binding").attr("xmlns", ns::CHANNEL_BINDING);
-        // Not for TLS 1.2: there its clients disagree whether the exporter has an empty context or none (RFC 9266 §2 wants an
-        // empty one; OpenSSL and GnuTLS give none by default), so that an honest client would fail. One that asks is served.
+        // Not for TLS 1.2: there its clients disagree whether the exporter has an empty context or none (RFC
+        // 9266 §2 wants an empty one; OpenSSL and GnuTLS give none by default), so that an honest client
+        // would fail. One that asks is served.
         if tls.exporter.is_some() && tls.version == TlsVersion::Tls13 {
             w.start("channel-binding").attr("type", "tls-exporter").end();
         }

@@ -1,8 +1,9 @@
 //! Stored messages: live while the session is level with its archive, otherwise read from it page by page.
 //!
-//! `feed.last` says that everything up to there was sent or is not for this session; it only grows. A message posted to a
-//! session whose feed is off (no presence yet, or a negative priority) is sent at once without a look at gaps, and noted
-//! in `ahead`, so that `last` need not jump over what was not sent and the message is not sent twice once the feed starts.
+//! `feed.last` says that everything up to there was sent or is not for this session; it only grows. A message
+//! posted to a session whose feed is off (no presence yet, or a negative priority) is sent at once without a
+//! look at gaps, and noted in `ahead`, so that `last` need not jump over what was not sent and the message is
+//! not sent twice once the feed starts.
 
 use crate::bound::Positions;
 use crate::connection::State;
@@ -63,8 +64,8 @@ impl Connection {
         }
     }
 
-    /// A page came. One that was asked for before the mode changed does no harm: it is either refused, because it does
-    /// not join on to what was sent, or its rows are sent in their order once.
+    /// A page came. One that was asked for before the mode changed does no harm: it is either refused,
+    /// because it does not join on to what was sent, or its rows are sent in their order once.
     pub(crate) fn feed_page(&mut self, page: &FeedPage, cx: &mut Cx<'_>) {
         if page.failed {
             let error = StreamError::new(StreamCondition::InternalServerError);
@@ -147,7 +148,8 @@ impl Bound {
         Verdict::Send
     }
 
-    /// A stored message was posted while no connection is there: true if it is to be remembered as unacknowledged.
+    /// A stored message was posted while no connection is there: true if it is to be remembered as
+    /// unacknowledged.
     pub(crate) fn note_stored(&mut self, at: Stored) -> bool {
         self.judge(at, false) == Verdict::Send
     }

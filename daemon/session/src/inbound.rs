@@ -1,4 +1,5 @@
-//! Stanzas from a bound client: `from` checked and stamped, what belongs to the stream answered here, the rest to the host.
+//! Stanzas from a bound client: `from` checked and stamped, what belongs to the stream answered here, the
+//! rest to the host.
 
 use crate::bind::{error_to_malformed, is_bind, write_iq_error};
 use crate::connection::State;
@@ -75,7 +76,8 @@ fn is_own(bound: &Bound, from: &Jid) -> bool {
     *from == bound.jid || from.as_str() == bound.jid.bare_str()
 }
 
-/// What is about the stream itself: the answer, empty if there is none to send; `None` if the host has to see it.
+/// What is about the stream itself: the answer, empty if there is none to send; `None` if the host has to see
+/// it.
 fn answered_here(bound: &Bound, stanza: &Stanza) -> Option<Vec<u8>> {
     if stanza.kind != Kind::Iq {
         return None;

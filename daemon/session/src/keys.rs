@@ -1,8 +1,8 @@
 //! What is stored of a password, RFC 5802 §3, and the checks against it. Constant in time over secrets.
 //!
-//! Passwords are prepared by SASLprep (RFC 4013), which is what RFC 5802 §2.2 asks for and what the clients in the field
-//! do: PRECIS OpaqueString (RFC 8265) differs from it for compatibility characters (full-width digits, ligatures), so a
-//! server that used it would compute other keys than such a client.
+//! Passwords are prepared by SASLprep (RFC 4013), which is what RFC 5802 §2.2 asks for and what the clients
+//! in the field do: PRECIS OpaqueString (RFC 8265) differs from it for compatibility characters (full-width
+//! digits, ligatures), so a server that used it would compute other keys than such a client.
 
 use crate::{ScramHash, ScramKeys};
 use godwit_wire::Jid;
@@ -12,15 +12,17 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// Iterations for new passwords. RFC 7677 §4 asks for at least 4,096. With SCRAM the client pays them (once, it may keep
-/// the result); we pay only for PLAIN and for setting a password: about 3 ms at 10,000, off the shards.
+/// Iterations for new passwords. RFC 7677 §4 asks for at least 4,096. With SCRAM the client pays them (once,
+/// it may keep the result); we pay only for PLAIN and for setting a password: about 3 ms at 10,000, off the
+/// shards.
 pub const ITERATIONS: u32 = 10_000;
 /// Bytes of a salt.
 pub const SALT_BYTES: usize = 16;
 /// Longest password, in bytes, before preparation.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 
-/// The password is empty, too long, or holds characters that SASLprep prohibits (control characters, mixed directions).
+/// The password is empty, too long, or holds characters that SASLprep prohibits (control characters, mixed
+/// directions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PasswordRefused;
 

@@ -1,9 +1,11 @@
-//! Connection state machines, sans-IO: bytes and events in, bytes and requests out. No socket, clock or randomness.
+//! Connection state machines, sans-IO: bytes and events in, bytes and requests out. No socket, clock or
+//! randomness.
 //!
-//! A [`Connection`] is one TCP connection's XMPP side (stream, STARTTLS, SASL, binding, stream management). Once a resource is
-//! bound it carries a [`Bound`]: the session itself, plain data that outlives the connection (XEP-0198) and can move
-//! to another connection, another shard, or the next binary. The [`Host`] answers what the machine asks ([`Request`]);
-//! [`drive`] joins the two and is what the edge and the simulator call.
+//! A [`Connection`] is one TCP connection's XMPP side (stream, STARTTLS, SASL, binding, stream management).
+//! Once a resource is bound it carries a [`Bound`]: the session itself, plain data that outlives the
+//! connection (XEP-0198) and can move to another connection, another shard, or the next binary. The [`Host`]
+//! answers what the machine asks ([`Request`]); [`drive`] joins the two and is what the edge and the
+//! simulator call.
 #![forbid(unsafe_code)]
 
 mod bind;

@@ -103,8 +103,8 @@ impl Connection {
         }
     }
 
-    /// What comes out of turn: RFC 6120 §4.9.3.12 for stanzas, `policy-violation` for what we know but do not take
-    /// here, `unsupported-stanza-type` for the rest.
+    /// What comes out of turn: RFC 6120 §4.9.3.12 for stanzas, `policy-violation` for what we know but do not
+    /// take here, `unsupported-stanza-type` for the rest.
     pub(crate) fn out_of_turn(&mut self, element: &Element, cx: &mut Cx<'_>) {
         let root = element.root();
         let known = [crate::ns::TLS, crate::ns::SASL, crate::ns::SM];

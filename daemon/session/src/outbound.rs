@@ -19,8 +19,8 @@ impl Connection {
         }
     }
 
-    /// Sends a stanza that is in no archive. While older ones are being sent again it takes its place behind them: the
-    /// client's `h` counts in the order of arrival.
+    /// Sends a stanza that is in no archive. While older ones are being sent again it takes its place behind
+    /// them: the client's `h` counts in the order of arrival.
     pub(crate) fn send_inline(&mut self, bytes: Arc<[u8]>, cx: &mut Cx<'_>) {
         if !matches!(self.state, State::Bound(_)) {
             return;
@@ -43,8 +43,8 @@ impl Connection {
         }
     }
 
-    /// The send queue is empty: stored messages of a client without stream management have reached the kernel, and what
-    /// waited may go on.
+    /// The send queue is empty: stored messages of a client without stream management have reached the
+    /// kernel, and what waited may go on.
     pub(crate) fn drained(&mut self, cx: &mut Cx<'_>) {
         self.link.congested = false;
         let State::Bound(bound) = &mut self.state else { return };

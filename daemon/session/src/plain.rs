@@ -1,4 +1,5 @@
-//! SASL PLAIN, RFC 4616: only ever under TLS; the password is checked off the shard, because that costs milliseconds.
+//! SASL PLAIN, RFC 4616: only ever under TLS; the password is checked off the shard, because that costs
+//! milliseconds.
 
 use crate::keys::prepare_password;
 use crate::negotiation::Awaited;

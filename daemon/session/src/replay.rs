@@ -1,7 +1,7 @@
 //! After a resumption: what the client has not acknowledged is sent again, in its order (XEP-0198 §5).
 //!
-//! Inline stanzas come from memory, stored ones from the archive through the host, a run at a time. Until the replay is
-//! through, nothing new is written: new stanzas queue behind, and stored ones wait in the archive.
+//! Inline stanzas come from memory, stored ones from the archive through the host, a run at a time. Until the
+//! replay is through, nothing new is written: new stanzas queue behind, and stored ones wait in the archive.
 
 use crate::connection::State;
 use crate::outbound::report_acked;
@@ -53,8 +53,8 @@ impl Connection {
         }
     }
 
-    /// Rows that were asked for. A row that is gone from the archive (expired, removed) was not sent on this stream, so it
-    /// must not be counted either: the client counts what arrives.
+    /// Rows that were asked for. A row that is gone from the archive (expired, removed) was not sent on this
+    /// stream, so it must not be counted either: the client counts what arrives.
     pub(crate) fn replay_page(&mut self, rows: &[FeedRow], cx: &mut Cx<'_>) {
         let State::Bound(bound) = &mut self.state else { return };
         let Some(replay) = &mut self.link.replay else { return };

@@ -1,4 +1,5 @@
-//! SASL, RFC 6120 §6: mechanisms, the exchange's frame, failures and their limit. PLAIN's message is read in `plain`.
+//! SASL, RFC 6120 §6: mechanisms, the exchange's frame, failures and their limit. PLAIN's message is read in
+//! `plain`.
 //!
 //! An unknown user and a wrong password give the same bytes at the same steps.
 
@@ -172,8 +173,8 @@ impl Connection {
         }
     }
 
-    /// The bare JID that a user name stands for. A name that no account can have fails like an unknown one; another
-    /// identity than one's own is refused (RFC 6120 §6.3.8).
+    /// The bare JID that a user name stands for. A name that no account can have fails like an unknown one;
+    /// another identity than one's own is refused (RFC 6120 §6.3.8).
     pub(crate) fn identity(
         &self,
         user: &str,
@@ -282,7 +283,8 @@ impl Connection {
     }
 }
 
-/// The data of `<auth/>` or `<response/>`: none if the element is empty, no bytes if it is `=` (RFC 6120 §6.4.2).
+/// The data of `<auth/>` or `<response/>`: none if the element is empty, no bytes if it is `=` (RFC 6120
+/// §6.4.2).
 fn payload(element: Node<'_>) -> Result<Option<Vec<u8>>, &'static str> {
     if element.children().next().is_some() {
         return Err("malformed-request");

@@ -1,6 +1,7 @@
 //! SCRAM (RFC 5802, RFC 7677) as a pure exchange: messages in, messages out.
 //!
-//! A user who does not exist runs through the same steps with made-up keys and fails where a wrong password fails.
+//! A user who does not exist runs through the same steps with made-up keys and fails where a wrong password
+//! fails.
 
 use crate::keys::{digest, mac};
 use crate::{ScramHash, ScramKeys, TlsFacts};
@@ -127,7 +128,8 @@ impl Exchange {
 fn channel_binding<'a>(flag: &str, plus: bool, tls: &'a TlsFacts) -> Result<&'a [u8], ScramError> {
     match (flag, plus) {
         ("n", false) => Ok(&[]),
-        // The client could bind but believes that we cannot, though we offered it: somebody took the offer away.
+        // The client could bind but believes that we cannot, though we offered it: somebody took the offer
+        // away.
         ("y", false) if offers_binding(tls) => Err(ScramError::Refused),
         ("y", false) => Ok(&[]),
         (flag, true) => match flag.strip_prefix("p=").ok_or(ScramError::Malformed)? {

@@ -11,7 +11,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Offer XEP-0077 before authentication.
     pub register: bool,
-    /// Raw XML of further stream features after authentication, contributed by modules (roster versioning, …).
+    /// Raw XML of further stream features after authentication, contributed by modules (roster versioning,
+    /// …).
     pub features: Vec<u8>,
     /// From accept to a bound session, in ms.
     pub login_ms_max: Millis,

@@ -1,7 +1,7 @@
 //! Stream management, XEP-0198 1.6: `<enable/>`, `<r/>`, `<a/>`, `<resume/>`.
 //!
-//! The `h` that we send counts stanzas that are handled and durable, never ones that are merely received: an `<r/>` that
-//! comes earlier is answered when they are.
+//! The `h` that we send counts stanzas that are handled and durable, never ones that are merely received: an
+//! `<r/>` that comes earlier is answered when they are.
 
 use crate::bound::Sm;
 use crate::connection::State;
@@ -48,8 +48,8 @@ impl Connection {
         let mut secret = [0; 16];
         (cx.random)(&mut secret);
         bound.restart_counts();
-        // Stored messages sent before this still wait to be reported. Counting from so many below zero lets the client's
-        // first `h`, which cannot come before it has read them, cover them too.
+        // Stored messages sent before this still wait to be reported. Counting from so many below zero lets
+        // the client's first `h`, which cannot come before it has read them, cover them too.
         let acked = 0u32.wrapping_sub(bound.unacked_len());
         bound.sm = Some(Box::new(Sm { secret, resume, max_s, acked }));
         let mut w = Writer::new(&mut cx.out.bytes);
@@ -71,8 +71,8 @@ impl Connection {
         self.answer_asked(cx);
     }
 
-    /// Sends the `<a/>` that is due once everything before the oldest unanswered `<r/>` is handled. Later ones wait for
-    /// theirs; one answer covers all that have come so far.
+    /// Sends the `<a/>` that is due once everything before the oldest unanswered `<r/>` is handled. Later
+    /// ones wait for theirs; one answer covers all that have come so far.
     pub(crate) fn answer_asked(&mut self, cx: &mut Cx<'_>) {
         let State::Bound(bound) = &self.state else { return };
         let Some((oldest, newest)) = self.link.asked else { return };

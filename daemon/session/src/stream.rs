@@ -81,7 +81,8 @@ impl Connection {
         self.end_stream(&xml, fate, error.condition.name(), cx);
     }
 
-    /// Ends the stream with these last bytes. Our header precedes them if it is not out yet (RFC 6120 §4.9.1.2).
+    /// Ends the stream with these last bytes. Our header precedes them if it is not out yet (RFC 6120
+    /// §4.9.1.2).
     pub(crate) fn end_stream(&mut self, xml: &[u8], fate: Fate, reason: &'static str, cx: &mut Cx<'_>) {
         let silent = match &self.state {
             // In the middle of a handshake there is no stream to write on.
@@ -152,7 +153,8 @@ impl Connection {
     }
 }
 
-/// Checks a client's header; gives the domain that it addresses. `own`: domain of the account that has authenticated.
+/// Checks a client's header; gives the domain that it addresses. `own`: domain of the account that has
+/// authenticated.
 fn check_header(header: &Header, own: Option<&str>, served: &[Box<str>]) -> Result<Box<str>, StreamError> {
     if header.scope.content() != wire_ns::CLIENT {
         return Err(StreamError::new(StreamCondition::InvalidNamespace).with_text("this port serves clients"));

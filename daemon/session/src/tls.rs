@@ -11,7 +11,8 @@ impl Connection {
     pub(crate) fn before_tls(&mut self, element: &Element, more: bool, cx: &mut Cx<'_>) {
         let root = element.root();
         if root.is("starttls", ns::TLS) {
-            // Whoever sits in between could put plaintext here, to be taken for the client's after the handshake.
+            // Whoever sits in between could put plaintext here, to be taken for the client's after the
+            // handshake.
             if more {
                 let error = StreamError::new(StreamCondition::PolicyViolation);
                 return self.fail(&error.with_text("nothing may follow <starttls/>"), cx);

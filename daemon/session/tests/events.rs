@@ -1,4 +1,5 @@
-//! What the host's events do to a connection, one rule at a time; and that no order of them, with any bytes between, panics.
+//! What the host's events do to a connection, one rule at a time; and that no order of them, with any bytes
+//! between, panics.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -24,7 +25,8 @@ fn bound(lines: &str) -> World {
 fn with_sm() -> World {
     let id = "${id?}";
     bound(&format!(
-        "C: <enable xmlns='{SM}' resume='true'/>\nS: <enabled xmlns='{SM}' id='{id}' resume='true' max='300'/>\n"
+        "C: <enable xmlns='{SM}' resume='true'/>\nS: <enabled xmlns='{SM}' id='{id}' resume='true' \
+         max='300'/>\n"
     ))
 }
 
@@ -335,7 +337,8 @@ fn a_store_that_cannot_be_read_is_a_temporary_failure() {
 
 #[test]
 fn what_was_tried_is_reported_and_never_a_password() {
-    let script = "HOST account alice secret\nCONNECT tls\nTLS\nOPEN\nSASL PLAIN alice wrong fails:not-authorized\n\
+    let script = "HOST account alice secret\nCONNECT tls\nTLS\nOPEN\n\
+                  SASL PLAIN alice wrong fails:not-authorized\n\
                   SASL SCRAM-SHA-1 alice secret\n";
     let world = support::script::run_world(script).unwrap();
     let alice = Jid::parse("alice@example.org").unwrap();
@@ -378,7 +381,8 @@ fn event_of(seed: u32) -> Event {
 
 const PIECES: &[&str] = &[
     "<?xml version='1.0'?>",
-    "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='example.org' version='1.0'>",
+    "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' \
+     to='example.org' version='1.0'>",
     "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
     "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGFsaWNlAHNlY3JldA==</auth>",
     "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'/>",
@@ -404,7 +408,8 @@ proptest! {
         logged_in in any::<bool>(),
         steps in prop::collection::vec((any_event(), prop::sample::select(PIECES), any::<bool>()), 1..60),
     ) {
-        let script = if logged_in { "HOST account alice secret\nCONNECT tls\nLOGIN alice secret desk\n" } else { "CONNECT starttls\n" };
+        let login = "HOST account alice secret\nCONNECT tls\nLOGIN alice secret desk\n";
+        let script = if logged_in { login } else { "CONNECT starttls\n" };
         let mut world = support::script::run_world(script).unwrap();
         for (seed, piece, bytes) in steps {
             if bytes {

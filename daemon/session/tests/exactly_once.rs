@@ -1,5 +1,5 @@
-//! A session under stream management against a model of its client and its archive: whatever happens in whatever order,
-//! each stanza reaches the client once, and each stanza of the client is handled once.
+//! A session under stream management against a model of its client and its archive: whatever happens in
+//! whatever order, each stanza reaches the client once, and each stanza of the client is handled once.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -268,8 +268,8 @@ impl Model {
                 self.event(Event::Eof);
                 self.wire.clear();
                 self.host.asked.clear();
-                // What the server had not read of the client is lost: the client will send it again. Here it has
-                // read all of it but for what waits unread in the paused connection.
+                // What the server had not read of the client is lost: the client will send it again. Here it
+                // has read all of it but for what waits unread in the paused connection.
                 self.sent = self.host.detached.as_ref().unwrap().received;
             }
             Op::Resume => self.resume(),

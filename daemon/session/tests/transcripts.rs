@@ -52,7 +52,8 @@ fn how_the_bytes_are_cut_changes_nothing() {
             let config =
                 proptest::test_runner::Config { rng_seed: RngSeed::Fixed(seed.into()), ..Default::default() };
             let mut rng: TestRng = TestRunner::new(config).new_rng();
-            // The longer the input, the larger the pieces: an oversized stanza byte by byte would take for ever.
+            // The longer the input, the larger the pieces: an oversized stanza byte by byte would take for
+            // ever.
             let mut cut = |left: usize| {
                 use proptest::prelude::Rng;
                 let piece = (rng.next_u32() % PIECE_BYTES_MAX) as usize + 1;

@@ -1,7 +1,7 @@
 //! A whole server in one thread: connections, shards, hub and the store in memory, under a virtual clock.
 //!
-//! What the sockets do in the daemon a [`World`] does with byte strings; everything else is the real code. Nothing happens
-//! by itself: [`World::settle`] moves notes, jobs and commits until nothing is left to move.
+//! What the sockets do in the daemon a [`World`] does with byte strings; everything else is the real code.
+//! Nothing happens by itself: [`World::settle`] moves notes, jobs and commits until nothing is left to move.
 #![forbid(unsafe_code)]
 
 pub mod client;

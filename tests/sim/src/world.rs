@@ -192,9 +192,13 @@ impl World {
     /// A bound session; it has not sent presence.
     pub fn login(&mut self, name: &str, resource: &str) -> ClientId {
         let id = self.authenticate(name);
-        self.send(id, &format!(
-            "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{resource}</resource></bind></iq>"
-        ));
+        self.send(
+            id,
+            &format!(
+                "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+             <resource>{resource}</resource></bind></iq>"
+            ),
+        );
         let inbox = self.take(id);
         assert!(inbox.contains(&format!("{name}@{DOMAIN}/{resource}")), "{inbox}");
         id

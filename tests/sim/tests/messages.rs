@@ -226,7 +226,8 @@ fn types_go_where_rfc_6121_says() {
     w.send(alice, &typed("headline", "bob@example.org"));
     w.send(alice, &typed("error", "bob@example.org"));
     w.send(alice, &typed("normal", "bob@example.org/gone"));
-    w.send(alice, "<message to='bob@example.org' type='chat'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>");
+    let typing = "<composing xmlns='http://jabber.org/protocol/chatstates'/>";
+    w.send(alice, &format!("<message to='bob@example.org' type='chat'>{typing}</message>"));
     let bob = w.online("bob", "phone");
     assert_eq!(bodies(&w.take(bob)), ["normal"], "headlines, errors and chat states are not kept");
     w.send(alice, &message("nobody@example.org", "x"));

@@ -70,7 +70,11 @@ fn removing_a_contact_ends_both_sides() {
     w.send(bob, "<presence to='alice@example.org' type='subscribe'/>");
     w.send(alice, "<presence to='bob@example.org' type='subscribed'/>");
     w.take(bob);
-    w.send(alice, "<iq type='set' id='x'><query xmlns='jabber:iq:roster'><item jid='bob@example.org' subscription='remove'/></query></iq>");
+    w.send(
+        alice,
+        "<iq type='set' id='x'><query xmlns='jabber:iq:roster'>\
+        <item jid='bob@example.org' subscription='remove'/></query></iq>",
+    );
     let told = w.take(bob);
     for part in ["type='unsubscribe'", "type='unsubscribed'", "subscription='none'", "type='unavailable'"] {
         assert!(told.contains(part), "{part} in {told}");
@@ -88,7 +92,11 @@ fn roster_versions_and_pushes() {
         w.send(id, ROSTER);
         w.take(id);
     }
-    w.send(one, "<iq type='set' id='s'><query xmlns='jabber:iq:roster'><item jid='Carol@Example.ORG' name='C'><group>g</group></item></query></iq>");
+    w.send(
+        one,
+        "<iq type='set' id='s'><query xmlns='jabber:iq:roster'>\
+        <item jid='Carol@Example.ORG' name='C'><group>g</group></item></query></iq>",
+    );
     let (first, second) = (w.take(one), w.take(two));
     assert!(first.contains("id='s'") && first.contains("type='result'"), "{first}");
     for push in [&first, &second] {

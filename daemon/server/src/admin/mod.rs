@@ -1,4 +1,5 @@
-//! Administration over a unix socket: `protocol.rs` is what is said, `socket.rs` where, `server.rs` and `client.rs` the ends.
+//! Administration over a unix socket: `protocol.rs` is what is said, `socket.rs` where, `server.rs` and
+//! `client.rs` the ends.
 
 pub mod client;
 pub mod protocol;

@@ -1,7 +1,7 @@
 //! What `godwitctl` and the daemon say to each other: one line of JSON for a request, one for its reply.
 //!
-//! Also the stable form of `godwitctl … --json`: fields are added, never renamed or removed. Times are milliseconds
-//! since 1970 (`_ms`), sizes bytes (`_bytes`), durations seconds (`_s`).
+//! Also the stable form of `godwitctl … --json`: fields are added, never renamed or removed. Times are
+//! milliseconds since 1970 (`_ms`), sizes bytes (`_bytes`), durations seconds (`_s`).
 use crate::alloc::Memory;
 use crate::limits::Ceiling;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
-//! The daemon's end of the admin socket: reads a request line, has it carried out off the runtime's threads, writes the
-//! reply line. A client may send several requests, one after the other.
+//! The daemon's end of the admin socket: reads a request line, has it carried out off the runtime's threads,
+//! writes the reply line. A client may send several requests, one after the other.
 use super::protocol::{Failure, FailureKind, Operations, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, Reply, Request};
 use std::io;
 use std::sync::Arc;

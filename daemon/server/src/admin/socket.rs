@@ -1,8 +1,9 @@
-//! The admin socket: made so that only the daemon's user and root can connect, and never taken from a living daemon.
+//! The admin socket: made so that only the daemon's user and root can connect, and never taken from a living
+//! daemon.
 //!
-//! A lock file beside it (`….lock`) is held for the daemon's life. Who has the lock may remove a socket that a dead
-//! daemon left; who does not get it, starts no second daemon. The socket gets its mode under a temporary name and is then
-//! renamed, so that there is no moment in which others could connect.
+//! A lock file beside it (`….lock`) is held for the daemon's life. Who has the lock may remove a socket that
+//! a dead daemon left; who does not get it, starts no second daemon. The socket gets its mode under a
+//! temporary name and is then renamed, so that there is no moment in which others could connect.
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;

@@ -58,8 +58,8 @@ impl Config {
         }
     }
 
-    /// Reads and checks a file, and looks at this machine too (`probe.rs`), wrong values or not: for `--check`, which is
-    /// to name every problem at once.
+    /// Reads and checks a file, and looks at this machine too (`probe.rs`), wrong values or not: for
+    /// `--check`, which is to name every problem at once.
     pub fn examine(file: &Path) -> Result<Config, Vec<Problem>> {
         let Ok(text) = std::fs::read_to_string(file) else { return Config::load(file) };
         let mut problems = Problems::default();
@@ -83,8 +83,8 @@ impl Config {
         }
     }
 
-    /// For a reload: this configuration, but with the values of `old` where only a restart may change them; and the
-    /// paths of those.
+    /// For a reload: this configuration, but with the values of `old` where only a restart may change them;
+    /// and the paths of those.
     pub fn on_top_of(self, old: &Config) -> Result<(Config, Vec<String>), Vec<Problem>> {
         let waiting = old.raw.restart_needed(&self.raw);
         let mut raw = self.raw;
@@ -135,7 +135,8 @@ impl Config {
     }
 }
 
-/// `<r/>` requests within one window of unacknowledged stanzas: often enough that the window never fills in health.
+/// `<r/>` requests within one window of unacknowledged stanzas: often enough that the window never fills in
+/// health.
 const ACK_REQUESTS_PER_WINDOW: u64 = 16;
 /// Longest name of an element or attribute, in bytes: the longest real ones have 40. Not worth a key.
 const NAME_BYTES_MAX: u16 = 256;
@@ -265,7 +266,8 @@ fn certificates(raw: &Raw, problems: &mut Problems) -> Vec<CertificateFiles> {
     files
 }
 
-/// A daemon's working directory is not the administrator's: relative paths would mean different files to the two.
+/// A daemon's working directory is not the administrator's: relative paths would mean different files to the
+/// two.
 fn absolute(path: &str, text: &str, problems: &mut Problems) -> PathBuf {
     let file = PathBuf::from(text);
     if !file.is_absolute() && !problems.has(path) {
@@ -316,7 +318,6 @@ fn limits(limits: &Limits, problems: &mut Problems) {
             1_000_000,
         ),
         ("roster_items_per_account_max", limits.roster_items_per_account_max, 1, 100_000),
-        ("offline_messages_per_account_max", limits.offline_messages_per_account_max, 0, 100_000_000),
     ];
     for (name, value, least, most) in rows {
         range(&format!("limits.{name}"), value, least, most, problems);

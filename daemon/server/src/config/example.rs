@@ -1,4 +1,5 @@
-//! The example configuration, made from the declarations in `raw.rs`: every key, its documentation, its default.
+//! The example configuration, made from the declarations in `raw.rs`: every key, its documentation, its
+//! default.
 use super::key::{Applies, Default, Key};
 use super::raw::Raw;
 use std::fmt::{self, Write};

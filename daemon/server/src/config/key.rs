@@ -1,7 +1,9 @@
-//! Sections and keys as data: one declaration gives the struct, its reader, its defaults and its part of the example.
+//! Sections and keys as data: one declaration gives the struct, its reader, its defaults and its part of the
+//! example.
 //!
-//! `section!` takes a struct whose doc comments are the documentation of the configuration. A default is written once,
-//! as TOML text, and read by the same reader as the file. Every key says whether a reload applies it.
+//! `section!` takes a struct whose doc comments are the documentation of the configuration. A default is
+//! written once, as TOML text, and read by the same reader as the file. Every key says whether a reload
+//! applies it.
 use super::problem::Problems;
 use super::value::{Kind, Lines};
 use toml::Spanned;
@@ -79,7 +81,8 @@ impl<'a> Reader<'a> {
         Reader { path: path.to_owned(), table, keys, lines }
     }
 
-    /// The value of a key, or its default; a value that does not read is reported, and stands in as the default.
+    /// The value of a key, or its default; a value that does not read is reported, and stands in as the
+    /// default.
     pub(super) fn take<T: Kind>(&self, name: &str, problems: &mut Problems) -> Option<T> {
         let key = self.keys.iter().find(|key| key.name == name)?;
         if let Some(value) = self.table.and_then(|table| table.get(name)) {
@@ -154,15 +157,16 @@ macro_rules! section {
                     applies: crate::config::key::Applies::$applies,
                 } ),*],
             };
-            /// Reads a table, wrong and missing keys standing in as their defaults; `None` only if a default is no
-            /// value of its kind, which a test rules out.
+            /// Reads a table, wrong and missing keys standing in as their defaults; `None` only if a default
+            /// is no value of its kind, which a test rules out.
             pub(super) fn read(
                 path: &str,
                 table: Option<&toml::de::DeTable<'_>>,
                 lines: &crate::config::value::Lines,
                 problems: &mut crate::config::problem::Problems,
             ) -> Option<$name> {
-                let reader = crate::config::key::Reader::new(path, table, Self::SECTION.keys, lines, problems);
+                let keys = Self::SECTION.keys;
+                let reader = crate::config::key::Reader::new(path, table, keys, lines, problems);
                 $( let $key = reader.take(stringify!($key), problems); )*
                 Some($name { $( $key: $key?, )* })
             }
@@ -175,7 +179,8 @@ macro_rules! section {
             /// The keys whose values differ.
             pub fn changed(&self, other: &$name) -> Vec<&'static crate::config::key::Key> {
                 let differs = [$( self.$key != other.$key ),*];
-                Self::SECTION.keys.iter().zip(differs).filter_map(|(key, differs)| differs.then_some(key)).collect()
+                let keys = Self::SECTION.keys.iter().zip(differs);
+                keys.filter_map(|(key, differs)| differs.then_some(key)).collect()
             }
         }
     };

@@ -1,7 +1,8 @@
 //! The configuration: one TOML file, read whole, checked whole, replaced whole at a reload.
 //!
-//! `raw.rs` declares sections and keys, `check.rs` says what makes sense, `probe.rs` looks at the machine, `example.rs`
-//! prints the example. Unknown keys are errors: a typing mistake must not silently mean a default.
+//! `raw.rs` declares sections and keys, `check.rs` says what makes sense, `probe.rs` looks at the machine,
+//! `example.rs` prints the example. Unknown keys are errors: a typing mistake must not silently mean a
+//! default.
 
 pub mod check;
 pub mod example;

@@ -1,5 +1,5 @@
-//! What only the machine can tell about a configuration: can the data directory be written, do the certificates load.
-//! Looks without touching: `--check` makes no file and opens no port.
+//! What only the machine can tell about a configuration: can the data directory be written, do the
+//! certificates load. Looks without touching: `--check` makes no file and opens no port.
 use super::check::Config;
 use super::problem::Problems;
 use rustix::fs::{Access, access};
@@ -27,7 +27,8 @@ fn data_dir(dir: &Path, problems: &mut Problems) {
             }
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            // The daemon makes the last component only: a missing parent is a typing mistake or a missing mount.
+            // The daemon makes the last component only: a missing parent is a typing mistake or a missing
+            // mount.
             let parent = dir.parent().unwrap_or(dir);
             if access(parent, Access::WRITE_OK | Access::EXEC_OK).is_err() {
                 let instead = format!(

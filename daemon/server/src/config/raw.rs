@@ -1,7 +1,8 @@
 //! The configuration as it is written: every section and key with its documentation and default.
 //!
-//! The doc comments below are what `godwitd --example-config` prints. Names ending in `_max` are limits and carry
-//! their unit. Values are of the right kind here, and nothing more: `check.rs` says whether they make sense.
+//! The doc comments below are what `godwitd --example-config` prints. Names ending in `_max` are limits and
+//! carry their unit. Values are of the right kind here, and nothing more: `check.rs` says whether they make
+//! sense.
 use super::key::{Applies, Default::*, Key, Section, nearest, section, subtable};
 use super::problem::Problems;
 use super::value::{Kind, Lines, LogFormat, Span};
@@ -23,8 +24,8 @@ section! {
 }
 
 section! {
-    /// Addresses to listen on. [::] takes IPv4 too. Under systemd socket activation, sockets named c2s and c2s_tls
-    /// take the place of these lists.
+    /// Addresses to listen on. [::] takes IPv4 too. Under systemd socket activation, sockets named c2s and
+    /// c2s_tls take the place of these lists.
     struct Listen = "listen" {
         /// Clients, STARTTLS required before anything else.
         c2s: Vec<String> = Is(r#"["[::]:5222"]"#), Restart;
@@ -58,7 +59,8 @@ section! {
 section! {
     /// New accounts (XEP-0077).
     struct Registration = "registration" {
-        /// Anybody may make an account from a client. Password change and removal of one's own account always work.
+        /// Anybody may make an account from a client. Password change and removal of one's own account always
+        /// work.
         in_band: bool = Is("false"), Live;
         /// Accounts made from one address in an hour. A client needs one; a family behind one router a few.
         per_address_per_hour_max: u64 = Is("5"), Live;
@@ -90,14 +92,13 @@ section! {
         unacked_bytes_max: u64 = Is("262144"), Live;
         /// Failed logins on one connection before it is closed.
         login_attempts_per_connection_max: u64 = Is("5"), Live;
-        /// Failed logins from one address in a minute; after that, connections from it are refused for the rest of it.
+        /// Failed logins from one address in a minute; after that, connections from it are refused for the
+        /// rest of it.
         failed_logins_per_address_per_minute_max: u64 = Is("30"), Live;
         /// Whether the limits per address spare connections from this machine (127.0.0.0/8 and ::1).
         loopback_exempt: bool = Is("true"), Live;
         /// Contacts of one account. A roster is sent whole at login.
         roster_items_per_account_max: u64 = Is("2000"), Live;
-        /// Messages that wait for one account while it is offline. The sender of one more gets an error.
-        offline_messages_per_account_max: u64 = Is("10000"), Live;
     }
 }
 
@@ -108,7 +109,8 @@ section! {
         handshake_timeout: Span = Is(r#""10s""#), Live;
         /// From accept to a bound resource.
         login_timeout: Span = Is(r#""30s""#), Live;
-        /// Silence after which a client is pinged. Below the 5 to 30 minutes after which networks forget a connection.
+        /// Silence after which a client is pinged. Below the 5 to 30 minutes after which networks forget a
+        /// connection.
         ping_after: Span = Is(r#""4m""#), Live;
         /// Silence after the ping after which it counts as gone. Phones on a bad network need a while.
         ping_timeout: Span = Is(r#""30s""#), Live;
@@ -122,11 +124,13 @@ section! {
 section! {
     /// The message store (RocksDB, in the directory store in data_dir).
     struct Store = "store" {
-        /// Memory for blocks read from disk, in MiB. 0: derived from the machine's memory, see godwitctl limits.
+        /// Memory for blocks read from disk, in MiB. 0: derived from the machine's memory, see godwitctl
+        /// limits.
         cache_mb: u64 = Is("0"), Restart;
         /// Memory for writes on their way to sorted files, in MiB. 0: derived likewise.
         memtable_mb: u64 = Is("0"), Restart;
-        /// Transactions waiting for the writer. A full queue answers stanzas with an error instead of growing.
+        /// Transactions waiting for the writer. A full queue answers stanzas with an error instead of
+        /// growing.
         queue_max: u64 = Is("65536"), Restart;
     }
 }
@@ -134,11 +138,11 @@ section! {
 section! {
     /// The log. It never holds a password, a key or the body of a message.
     struct Log = "log" {
-        /// "error", "warn", "info", "debug" or "trace"; or by module: "info,godwit_edge=debug". The environment
-        /// variable GODWIT_LOG goes before this.
+        /// "error", "warn", "info", "debug" or "trace"; or by module: "info,godwit_edge=debug". The
+        /// environment variable GODWIT_LOG goes before this.
         level: String = Is(r#""info""#), Live;
-        /// "human": text lines on standard error. "journal": fields for journald (journalctl GODWIT_ACCOUNT=…).
-        /// "auto": the journal if standard error is connected to it, else text.
+        /// "human": text lines on standard error. "journal": fields for journald (journalctl
+        /// GODWIT_ACCOUNT=…). "auto": the journal if standard error is connected to it, else text.
         format: LogFormat = Is(r#""auto""#), Restart;
     }
 }
@@ -197,8 +201,8 @@ impl Raw {
         Admin::SECTION,
     ];
 
-    /// Reads the text, reporting everything that is wrong with it. A value comes back even if something was: what was
-    /// wrong has its default, so that the checks can go on. `None` if it is not TOML at all.
+    /// Reads the text, reporting everything that is wrong with it. A value comes back even if something was:
+    /// what was wrong has its default, so that the checks can go on. `None` if it is not TOML at all.
     pub fn parse(text: &str, problems: &mut Problems) -> Option<Raw> {
         let lines = Lines::of(text);
         let (root, errors) = DeTable::parse_recoverable(text);
@@ -221,7 +225,8 @@ impl Raw {
                 } ),* })
             };
         }
-        read!(server: Server, listen: Listen, tls: Tls, registration: Registration, limits: Limits, stream: Stream,
+        read!(server: Server, listen: Listen, tls: Tls, registration: Registration,
+            limits: Limits, stream: Stream,
             store: Store, log: Log, admin: Admin)
     }
 

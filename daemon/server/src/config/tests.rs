@@ -166,7 +166,8 @@ fn the_machine_is_looked_at() {
     let dir = TestDir::new("config-probe");
     let missing = dir.path().join("no/such/data");
     let text = format!(
-        "[server]\ndomains = [\"example.org\"]\ndata_dir = {:?}\n[tls]\ncertificate = \"/nowhere/c.pem\"\nkey = \"/nowhere/k.pem\"",
+        "[server]\ndomains = [\"example.org\"]\ndata_dir = {:?}\n[tls]\ncertificate = \"/nowhere/c.pem\"\n\
+         key = \"/nowhere/k.pem\"",
         missing
     );
     let config = Config::parse(&text).expect("is fine as text");

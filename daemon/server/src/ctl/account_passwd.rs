@@ -1,4 +1,5 @@
-//! `godwitctl account passwd JID`: gives an account another password; with `--generate` prints it on standard output.
+//! `godwitctl account passwd JID`: gives an account another password; with `--generate` prints it on standard
+//! output.
 use super::args::{Ctl, WithPassword};
 use super::exit::Failed;
 use super::way::{self, Way};

@@ -16,7 +16,7 @@ FILES
   DATA_DIR/admin.sock       where the daemon listens; only its own user and root may connect
 
 Account commands go through the running daemon. If none is running they open the store in the data directory \
-themselves; run by root, they do so as the directory's owner. A line on standard error says which of the two it was.";
+themselves; run by root, they do so as the directory's owner. Standard error says which of\nthe two it was.";
 
 /// Administers Godwit.
 #[derive(Debug, Parser)]

@@ -1,4 +1,5 @@
-//! `godwitctl limits`: prints what `limits.rs` derives from memory and cores. Needs neither daemon nor configuration.
+//! `godwitctl limits`: prints what `limits.rs` derives from memory and cores. Needs neither daemon nor
+//! configuration.
 use super::args::{Format, Limits};
 use super::exit::Failed;
 use super::print;

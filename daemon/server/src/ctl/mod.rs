@@ -1,4 +1,5 @@
-//! `godwitctl`: one small file per command. Answers go to standard output, remarks and errors to standard error.
+//! `godwitctl`: one small file per command. Answers go to standard output, remarks and errors to standard
+//! error.
 
 mod account_add;
 mod account_list;

@@ -1,4 +1,5 @@
-//! Where a password comes from: a terminal (not shown, asked for twice), standard input (one line), or the dice.
+//! Where a password comes from: a terminal (not shown, asked for twice), standard input (one line), or the
+//! dice.
 use super::args::WithPassword;
 use super::exit::Failed;
 use crate::admin::protocol::Secret;

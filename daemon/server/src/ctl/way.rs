@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// How often, and after which pause, a store that is in use is tried again: 10 s, more than a daemon's start takes.
+/// How often, and after which pause, a store that is in use is tried again: 10 s, more than a daemon's start
+/// takes.
 const TRIES_MAX: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -69,7 +70,8 @@ pub(super) fn any(ctl: &Ctl) -> Result<Way, Failed> {
     open(ctl, &config)
 }
 
-/// The store itself; if a daemon has it that does not answer yet because it is starting (or stopping), waits for it.
+/// The store itself; if a daemon has it that does not answer yet because it is starting (or stopping), waits
+/// for it.
 fn open(ctl: &Ctl, config: &Config) -> Result<Way, Failed> {
     let socket = ctl.socket.as_ref().unwrap_or(&config.socket);
     for _ in 0..TRIES_MAX {
@@ -136,8 +138,8 @@ fn config(file: &Path) -> Result<Config, Failed> {
     })
 }
 
-/// Files that root makes in the daemon's directory could not be written by the daemon afterwards. So root runs this
-/// program again as the directory's owner, and only hands its exit code on.
+/// Files that root makes in the daemon's directory could not be written by the daemon afterwards. So root
+/// runs this program again as the directory's owner, and only hands its exit code on.
 fn as_owner(data_dir: &Path) -> Result<Option<u8>, Failed> {
     let Ok(found) = std::fs::metadata(data_dir) else { return Ok(None) };
     if !geteuid().is_root() || found.uid() == 0 {

@@ -1,8 +1,8 @@
 //! Events as journal entries, in journald's native datagram protocol.
 //!
-//! Each field of an event becomes a journal field `GODWIT_<NAME>`, so that `journalctl GODWIT_ACCOUNT=alice@example.org`
-//! works. The entry is made on the thread that logs and sent by the log thread: a stuck journald blocks nobody.
-//! Spans are not used in this program, and are not written.
+//! Each field of an event becomes a journal field `GODWIT_<NAME>`, so that `journalctl
+//! GODWIT_ACCOUNT=alice@example.org` works. The entry is made on the thread that logs and sent by the log
+//! thread: a stuck journald blocks nobody. Spans are not used in this program, and are not written.
 use super::queue::{LINE_BYTES_MAX, Lines, Sink};
 use std::fmt::{self, Write as _};
 use std::io;
@@ -71,7 +71,8 @@ fn entry(event: &Event<'_>) -> Entry {
     let mut fields = Fields { entry: &mut entry, message: String::new(), rest: String::new() };
     event.record(&mut fields);
     let Fields { message, rest, .. } = fields;
-    // The fields stand behind the message too: whoever reads without -o verbose must see which account it was.
+    // The fields stand behind the message too: whoever reads without -o verbose must see which account it
+    // was.
     entry.field("MESSAGE", &format!("{message}{rest}"));
     entry
 }

@@ -1,7 +1,8 @@
 //! The log: text on a terminal, fields under systemd; one thread writes it, and nobody waits for that thread.
 //!
-//! Never logged: passwords, keys, bodies of messages. A line about a session names `account`, `resource`, `peer` and
-//! `conn` as fields. A peer's text is a field, never part of the format, and is escaped by the formatter.
+//! Never logged: passwords, keys, bodies of messages. A line about a session names `account`, `resource`,
+//! `peer` and `conn` as fields. A peer's text is a field, never part of the format, and is escaped by the
+//! formatter.
 mod journal;
 mod queue;
 
@@ -78,7 +79,8 @@ impl Logging {
     }
 }
 
-/// Whether standard error is journald's stream: the variable alone is inherited by shells whose output goes elsewhere.
+/// Whether standard error is journald's stream: the variable alone is inherited by shells whose output goes
+/// elsewhere.
 fn stderr_is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let Some((device, inode)) = stream.split_once(':') else { return false };

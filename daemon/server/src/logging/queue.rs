@@ -1,7 +1,7 @@
 //! The log thread: lines go through a bounded queue, and a full queue drops and counts instead of blocking.
 //!
-//! A shard must not wait for a slow terminal or a stuck journal. What was dropped is said in the log as soon as there is
-//! room again, and is in the status.
+//! A shard must not wait for a slow terminal or a stuck journal. What was dropped is said in the log as soon
+//! as there is room again, and is in the status.
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Everything that runs, and the order in which it starts: what cannot be undone comes last, and no port opens before the
-//! store is open.
+//! Everything that runs, and the order in which it starts: what cannot be undone comes last, and no port
+//! opens before the store is open.
 use super::secrets::Secrets;
 use super::shards::{Mailboxes, Server};
 use super::workers::Workers;

@@ -11,7 +11,6 @@ mod workers;
 use crate::admin::socket::AdminSocket;
 use crate::config::Config;
 use crate::logging::Logging;
-use crate::systemd;
 use daemon::{Daemon, Threads};
 use godwit_edge::Control;
 use std::path::Path;
@@ -43,7 +42,7 @@ pub fn run(file: &Path, config: Config) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             message.lines().for_each(|line| tracing::error!("{line}"));
-            systemd::stopping(&message);
+            crate::systemd::stopping(&message);
             ExitCode::FAILURE
         }
     };
@@ -53,7 +52,7 @@ pub fn run(file: &Path, config: Config) -> ExitCode {
 
 fn serve(file: &Path, config: Config, logging: Logging) -> Result<(), String> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), domains = %config.domains.join(" "), "starting");
-    let inherited = systemd::listeners().map_err(|e| e.to_string())?;
+    let inherited = crate::systemd::listeners().map_err(|e| e.to_string())?;
     let socket_path = config.socket.clone();
     let (daemon, threads) = Daemon::start(file.to_owned(), config, logging, inherited)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -87,7 +86,7 @@ fn supervise(
         tokio::spawn(crate::admin::server::serve(listener, Arc::clone(daemon) as _));
         tokio::spawn(watch::watchdog(Arc::clone(daemon)));
         tokio::spawn(watch::housekeeping(Arc::clone(daemon)));
-        systemd::ready("running");
+        crate::systemd::ready("running");
         tracing::info!("ready");
         loop {
             tokio::select! {
@@ -114,7 +113,7 @@ fn supervise(
 
 /// Closes all streams and waits for the shards; a second signal ends the process at once.
 async fn stop(daemon: &Arc<Daemon>, threads: Threads, told: &mut Told) {
-    systemd::stopping("closing streams");
+    crate::systemd::stopping("closing streams");
     tracing::info!("stopping: closing {} connections", daemon.connections.now());
     let grace = daemon.config().raw.stream.closing_timeout;
     let deadline = (daemon.clock)() + grace.ms();

@@ -1,18 +1,18 @@
 //! SIGHUP: reads configuration and certificates again and applies what can be applied to a running daemon.
 //!
-//! All or nothing: with any problem everything stays as it is, and log, `systemctl status` and `godwitctl status` say why.
+//! All or nothing: with any problem everything stays as it is, and log, `systemctl status` and `godwitctl
+//! status` say why.
 use super::daemon::{Daemon, hub_settings, lines, locked};
 use crate::admin::protocol::ReloadStatus;
 use crate::certificates;
 use crate::config::Config;
-use crate::systemd;
 use godwit_edge::Control;
 use std::sync::Arc;
 
 impl Daemon {
     /// Reloads, tells everybody how it went, and returns whether it was applied.
     pub(super) fn reload(&self) -> bool {
-        systemd::reloading();
+        crate::systemd::reloading();
         let (ok, lines) = match self.try_reload() {
             Ok(restart) => (true, restart),
             Err(problems) => (false, problems),
@@ -31,7 +31,7 @@ impl Daemon {
             lines.iter().for_each(|line| tracing::error!("reload refused, all is as before: {line}"));
         }
         *locked(&self.reload) = Some(ReloadStatus { at_ms: (self.clock)(), ok, lines });
-        systemd::ready(&status);
+        crate::systemd::ready(&status);
         ok
     }
 

@@ -1,8 +1,8 @@
 //! Secrets that outlive the process, as small files in the data directory, readable by its owner only.
 //!
-//! `secret.key`: what made-up SCRAM keys of unknown users are derived from; if it changed at each start, an attacker could tell
-//! unknown users from known ones by asking before and after. `tickets.key`: TLS session ticket keys, so that clients
-//! resume their TLS sessions after a restart.
+//! `secret.key`: what made-up SCRAM keys of unknown users are derived from; if it changed at each start, an
+//! attacker could tell unknown users from known ones by asking before and after. `tickets.key`: TLS session
+//! ticket keys, so that clients resume their TLS sessions after a restart.
 use godwit_edge::tls::TicketKeys;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};

@@ -1,7 +1,6 @@
 //! Looks after the running daemon: the watchdog, the store's health, certificates that run out, ticket keys.
 use super::daemon::{Daemon, locked};
 use crate::heartbeat::Heartbeats;
-use crate::systemd;
 use godwit_edge::HEARTBEAT_MS_MAX;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +23,8 @@ pub(super) async fn watchdog(daemon: Arc<Daemon>) {
     beats.watch("store writer", Box::new(move || writer.heartbeat()));
     // An idle shard turns every HEARTBEAT_MS_MAX: to look more often would find it stuck.
     let least = Duration::from_millis(HEARTBEAT_MS_MAX + 1_000);
-    let mut looks = interval(systemd::watchdog_period().map_or(2 * least, |period| (period / 3).max(least)));
+    let mut looks =
+        interval(crate::systemd::watchdog_period().map_or(2 * least, |period| (period / 3).max(least)));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick comes at once, when no thread can have moved yet.
     looks.tick().await;
@@ -32,7 +32,7 @@ pub(super) async fn watchdog(daemon: Arc<Daemon>) {
         looks.tick().await;
         let stuck: Vec<String> = beats.stuck().into_iter().map(str::to_owned).collect();
         if stuck.is_empty() {
-            systemd::pet_watchdog();
+            crate::systemd::pet_watchdog();
         } else {
             tracing::error!("stuck: {}; the watchdog is not petted", stuck.join(", "));
         }
@@ -64,7 +64,7 @@ pub(super) async fn housekeeping(daemon: Arc<Daemon>) {
         rotate_tickets(&daemon);
         let now = status_line(&daemon, writes, health.last_error.as_deref());
         if now != last {
-            systemd::status(&now);
+            crate::systemd::status(&now);
             last = now;
         }
     }
@@ -84,7 +84,7 @@ fn rotate_tickets(daemon: &Daemon) {
         Ok(false) => {}
         Ok(true) => {
             if let Err(error) = daemon.secrets.keep_tickets(&daemon.tickets) {
-                tracing::warn!(%error, "new TLS ticket keys cannot be kept: after a restart clients do full handshakes");
+                tracing::warn!(%error, "ticket keys cannot be kept: a restart costs full handshakes");
             }
         }
         Err(error) => tracing::error!(%error, "TLS ticket keys cannot be replaced"),

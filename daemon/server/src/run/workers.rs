@@ -1,4 +1,5 @@
-//! A few threads for work that would stall a shard (hashing passwords, ranges of the archive), behind a bounded queue.
+//! A few threads for work that would stall a shard (hashing passwords, ranges of the archive), behind a
+//! bounded queue.
 use crossbeam_channel::{Receiver, Sender, bounded};
 use godwit_modules::Background;
 use std::io;
@@ -62,7 +63,7 @@ mod tests {
         let (open, gate) = bounded::<()>(0);
         let ran = (0..JOBS_MAX + 2).filter(|_| {
             let gate = gate.clone();
-            workers.run(Box::new(move || drop(gate.recv())))
+            workers.run(Box::new(move || gate.recv().unwrap_or_default()))
         });
         let count = ran.count();
         drop(open);

@@ -257,8 +257,8 @@ impl Run<'_> {
         Ok(out)
     }
 
-    /// Matches the next output. `${?}` and `${name?}` stand for text without `<`, `>` and `'`; `${**}` for any text, as
-    /// little as possible; `${name}` for what was caught before.
+    /// Matches the next output. `${?}` and `${name?}` stand for text without `<`, `>` and `'`; `${**}` for
+    /// any text, as little as possible; `${name}` for what was caught before.
     pub fn expect(&mut self, pattern: &str) -> Result<(), String> {
         let unread = self.unread();
         let mut input = unread.as_str();
