@@ -23,9 +23,10 @@ pub enum FeedMode {
     Off,
     /// Straight from the router, as they are committed.
     Live,
-    /// From the archive, until level with its head; `head` is the newest position heard of meanwhile.
+    /// From the archive, until level with its head; `head` is the newest position heard of
+    /// since the page under way was asked for.
     CatchUp {
-        /// Newest position heard of.
+        /// Newest position heard of since then; 0 for none.
         head: u64,
         /// A page was asked for and has not come.
         fetching: bool,

@@ -96,6 +96,17 @@ fn a_page_from_before_does_no_harm() {
 }
 
 #[test]
+fn a_message_that_is_gone_before_it_is_read_is_not_asked_for_without_end() {
+    let mut world = bound("");
+    world.event(0, Event::FeedFrom(0));
+    world.event(0, page(0, &[], true));
+    world.event(0, stored(3, 2, false));
+    world.event(0, page(0, &[], true));
+    assert_eq!(world.host.fetches, [0, 0]);
+    assert_eq!(world.clients[0].conn.bound().unwrap().feed.mode, FeedMode::Live);
+}
+
+#[test]
 fn what_is_sent_while_the_feed_is_off_is_not_sent_again() {
     let mut world = bound("");
     world.event(0, stored(8, 7, false));
