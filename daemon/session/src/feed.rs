@@ -59,8 +59,9 @@ impl Connection {
         }
         let State::Bound(bound) = &mut self.state else { return };
         if let FeedMode::CatchUp { fetching: false, .. } = bound.feed.mode {
-            // What was heard of until now will be looked at by this read: only what comes later can call for another.
-            // Otherwise a message that is gone from the archive before it is read would be asked for without end.
+            // What was heard of until now will be looked at by this read: only what comes later can call for
+            // another. Otherwise a message that is gone from the archive before it is read would be asked for
+            // without end.
             bound.feed.mode = FeedMode::CatchUp { head: 0, fetching: true };
             cx.out.requests.push(Request::Fetch { after: bound.feed.last, rows_max: PAGE_ROWS_MAX });
         }
