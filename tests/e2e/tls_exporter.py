@@ -1,10 +1,11 @@
 """A raw client over pyOpenSSL, which can export keying material (RFC 9266 tls-exporter)."""
 
+import hashlib
 import socket
 import struct
 
 from harness import RawClient
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 
 class _Socket:
@@ -47,3 +48,8 @@ class ExporterClient(RawClient):
     def exporter(self):
         """Channel binding data of type tls-exporter."""
         return self.tls.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+
+    def server_end_point(self):
+        """Channel binding data of type tls-server-end-point."""
+        certificate = crypto.dump_certificate(crypto.FILETYPE_ASN1, self.tls.get_peer_certificate())
+        return hashlib.sha256(certificate).digest()
