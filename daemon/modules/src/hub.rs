@@ -31,11 +31,12 @@ pub struct Settings {
     pub tries_max: u32,
     /// Secret from which the made-up keys of unknown users are derived; the same over restarts.
     pub secret: [u8; 32],
-    /// Registrations per source address and hour; 0 is no limit. Loopback is exempt.
+    /// Registrations per source address and hour; 0 is no limit.
     pub registrations_per_hour_max: u32,
-    /// Failed logins per source address and minute before further ones are refused; 0 is no limit. Loopback
-    /// is exempt.
+    /// Failed logins per source address and minute before further ones are refused; 0 is no limit.
     pub failures_per_minute_max: u32,
+    /// The two limits above do not count this machine's own addresses.
+    pub loopback_exempt: bool,
 }
 
 /// The session that sent a stanza.

@@ -1,5 +1,6 @@
 //! Logins: what is logged, counted and limited.
 use crate::hub::{Counters, Hub};
+use crate::throttle::counted;
 use godwit_session::Millis;
 use godwit_wire::Jid;
 use std::net::IpAddr;
@@ -23,7 +24,7 @@ impl Hub {
             }
             Some(reason) => {
                 Counters::up(&self.counters.logins_failed);
-                self.failures.count(peer, now);
+                self.failures.count(counted(peer, self.settings().loopback_exempt), now);
                 tracing::warn!(account = user, peer = peer_shown, mechanism, reason, "login failed");
             }
         }
@@ -31,6 +32,8 @@ impl Hub {
 
     /// True if this source has failed too often of late to be heard.
     pub(crate) fn is_shut_out(&self, peer: Option<IpAddr>, now: Millis) -> bool {
-        self.failures.is_over(peer, self.settings().failures_per_minute_max, now)
+        let settings = self.settings();
+        let source = counted(peer, settings.loopback_exempt);
+        self.failures.is_over(source, settings.failures_per_minute_max, now)
     }
 }

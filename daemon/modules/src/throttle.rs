@@ -1,4 +1,4 @@
-//! How often one source address may fail to log in, or register. Loopback is exempt.
+//! How often one source address may fail to log in, or register.
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Mutex;
@@ -46,9 +46,13 @@ impl Throttle {
     }
 }
 
+/// The source as it counts: `None`, which is never over a limit, for an exempt loopback address.
+pub fn counted(source: Option<IpAddr>, loopback_exempt: bool) -> Option<IpAddr> {
+    source.filter(|source| !(loopback_exempt && source.to_canonical().is_loopback()))
+}
+
 fn key(source: Option<IpAddr>) -> Option<IpAddr> {
     match source?.to_canonical() {
-        source if source.is_loopback() => None,
         IpAddr::V4(source) => Some(IpAddr::V4(source)),
         IpAddr::V6(source) => {
             let [a, b, c, d, ..] = source.segments();
@@ -78,11 +82,15 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_exempt() {
+    fn loopback_is_exempt_if_so_configured() {
         let throttle = Throttle::new(1000);
         for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
-            throttle.count(source(address), 0);
-            assert!(!throttle.is_over(source(address), 1, 0), "{address}");
+            let exempt = counted(source(address), true);
+            throttle.count(exempt, 0);
+            assert!(!throttle.is_over(exempt, 1, 0), "{address}");
+            let limited = counted(source(address), false);
+            throttle.count(limited, 0);
+            assert!(throttle.is_over(limited, 1, 0), "{address}");
         }
     }
 

@@ -9,6 +9,7 @@ use crate::pending::Completion;
 use crate::rfc6121_subscription as subscription;
 use crate::roster;
 use crate::route::error_reply;
+use crate::throttle::counted;
 use godwit_session::{Event, Millis, Place, Reply};
 use godwit_store::TxError;
 use godwit_wire::{Condition, Jid, Node, Stanza, StanzaError, StreamCondition, StreamError, Writer, ns};
@@ -182,10 +183,11 @@ impl Hub {
         let (Some(name), Some(password)) = (field(query, "username"), field(query, "password")) else {
             return refuse(Condition::NotAcceptable, &stanza);
         };
-        if self.registrations.is_over(peer, settings.registrations_per_hour_max, now) {
+        let source = counted(peer, settings.loopback_exempt);
+        if self.registrations.is_over(source, settings.registrations_per_hour_max, now) {
             return refuse(Condition::ResourceConstraint, &stanza);
         }
-        self.registrations.count(peer, now);
+        self.registrations.count(source, now);
         let domain = stanza
             .to
             .as_ref()

@@ -92,8 +92,8 @@ section! {
         unacked_bytes_max: u64 = Is("262144"), Live;
         /// Failed logins on one connection before it is closed.
         login_attempts_per_connection_max: u64 = Is("5"), Live;
-        /// Failed logins from one address in a minute; after that, connections from it are refused for the
-        /// rest of it.
+        /// Failed logins from one address in a minute; after that, logins from it are refused for the rest of
+        /// it.
         failed_logins_per_address_per_minute_max: u64 = Is("30"), Live;
         /// Whether the limits per address spare connections from this machine (127.0.0.0/8 and ::1).
         loopback_exempt: bool = Is("true"), Live;

@@ -168,6 +168,7 @@ pub(super) fn hub_settings(config: &Config, secret: [u8; 32]) -> godwit_modules:
         secret,
         registrations_per_hour_max: count(config.raw.registration.per_address_per_hour_max),
         failures_per_minute_max: count(limits.failed_logins_per_address_per_minute_max),
+        loopback_exempt: limits.loopback_exempt,
     }
 }
 

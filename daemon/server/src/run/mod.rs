@@ -54,16 +54,18 @@ fn serve(file: &Path, config: Config, logging: Logging) -> Result<(), String> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), domains = %config.domains.join(" "), "starting");
     let inherited = crate::systemd::listeners().map_err(|e| e.to_string())?;
     let socket_path = config.socket.clone();
-    let (daemon, threads) = Daemon::start(file.to_owned(), config, logging, inherited)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .thread_name("tokio")
         .enable_all()
         .build()
         .map_err(|e| format!("no runtime: {e}"))?;
+    // Before everything else: a SIGHUP that comes during the start must wait and not kill.
+    let told = runtime.block_on(async { Told::new() }).map_err(|e| format!("no signals: {e}"))?;
+    let (daemon, threads) = Daemon::start(file.to_owned(), config, logging, inherited)?;
     // After the store, whose lock says that no other daemon uses this data directory.
     let socket = AdminSocket::bind(&socket_path).map_err(|e| format!("admin.socket: {e}"))?;
-    let stopped = supervise(&runtime, &daemon, threads, &socket);
+    let stopped = supervise(&runtime, &daemon, threads, &socket, told);
     runtime.shutdown_background();
     let closed = daemon.writer.close().and_then(|()| daemon.store.close());
     stopped.and(closed.map_err(|e| format!("closing the store: {e}")))?;
@@ -76,21 +78,22 @@ fn supervise(
     daemon: &Arc<Daemon>,
     threads: Threads,
     socket: &AdminSocket,
+    mut told: Told,
 ) -> Result<(), String> {
     let listener = socket.listener().map_err(|e| format!("admin.socket: {e}"))?;
     runtime.block_on(async {
         let listener =
             tokio::net::UnixListener::from_std(listener).map_err(|e| format!("admin.socket: {e}"))?;
-        let mut told = Told::new().map_err(|e| format!("no signals: {e}"))?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(|e| format!("no signals: {e}"))?;
         tokio::spawn(crate::admin::server::serve(listener, Arc::clone(daemon) as _));
         tokio::spawn(watch::watchdog(Arc::clone(daemon)));
         tokio::spawn(watch::housekeeping(Arc::clone(daemon)));
         crate::systemd::ready("running");
         tracing::info!("ready");
         loop {
+            let Told { terminate, interrupt, hangup } = &mut told;
             tokio::select! {
-                () = told.stop_signal() => break,
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
                     let daemon = Arc::clone(daemon);
                     // Reading files and certificates blocks.
@@ -139,15 +142,20 @@ async fn stop(daemon: &Arc<Daemon>, threads: Threads, told: &mut Told) {
     }
 }
 
-/// The signals that mean stop.
+/// The signals that the daemon listens to.
 struct Told {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Told {
     fn new() -> std::io::Result<Told> {
-        Ok(Told { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Told {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     async fn stop_signal(&mut self) {
