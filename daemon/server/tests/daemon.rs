@@ -1,4 +1,5 @@
-//! The real daemon under a service manager that is played by the test: readiness, watchdog, reload, sockets, stop.
+//! The real daemon under a service manager that is played by the test: readiness, watchdog, reload,
+//! sockets, stop.
 use std::fs;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -161,7 +162,7 @@ fn a_reload_applies_all_or_nothing_and_says_which() {
     manager.signal("HUP");
     let ready = manager.wait_for("READY=1");
     assert!(ready.contains("reload refused") && ready.contains("server.admins"), "{ready}");
-    // godwitctl needs a configuration that can be read, to find the socket; the daemon goes on with the old one.
+    // godwitctl needs one that can be read, to find the socket; the daemon goes on with the old one.
     manager.configure("");
     let status = manager.status();
     assert_eq!(status["reload"]["ok"], false, "{status}");
