@@ -7,7 +7,6 @@
 Each transcript gets a daemon of its own. The last line is the count; skips are listed with their reasons.
 """
 
-import re
 import sys
 import time
 from collections import Counter
@@ -22,7 +21,7 @@ from harness import Daemon  # noqa: E402
 import hostile_cases  # noqa: E402
 import hostile_stream  # noqa: E402, F401 (registers its cases)
 import hostile_tls  # noqa: E402, F401 (registers its cases)
-from transcript import DOMAIN, Connection, Run, Unsuitable, prepare  # noqa: E402
+from transcript import DOMAIN, Connection, Run, Unsuitable, needs_exporter, prepare  # noqa: E402
 
 AT_ONCE = 3
 LOG_BYTES_SHOWN_MAX = 4000
@@ -51,7 +50,7 @@ def run_transcript(path):
     text = path.read_text(encoding="utf-8")
     try:
         exporter = None
-        if re.search("-PLUS|p=tls-exporter", text) and "p=tls-server-end-point" not in text:
+        if needs_exporter(text):
             if ExporterClient is None:
                 raise Unsuitable("pyOpenSSL is not installed (run it with the venv of `make deps`)")
             exporter = ExporterConnection

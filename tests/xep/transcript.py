@@ -81,6 +81,12 @@ class Connection:
         self.ended = True
 
 
+def needs_exporter(text):
+    """Whether a step binds by tls-exporter, which the ssl module cannot export."""
+    plus = [line for line in text.splitlines() if line.startswith("SASL ") and "-PLUS" in line]
+    return "p=tls-exporter" in text or any("p=tls-server-end-point" not in line for line in plus)
+
+
 def prepare(text):
     """The daemon that a transcript asks for, its accounts, the client's TLS context, the divisor of times."""
     settings = {"limits": {"login_attempts_per_connection_max": 3}, "stream": dict(DEFAULT_MS)}
@@ -98,7 +104,9 @@ def prepare(text):
             settings.setdefault(section, {})[key] = value
     hurry = HURRY if max(waits) > WAIT_MS_MAX else 1
     settings["stream"] = {key: f"{value // hurry}ms" for key, value in settings["stream"].items()}
-    version = ssl.TLSVersion.TLSv1_2 if "p=tls-server-end-point" in text else None
+    # The binding of TLS 1.2; where both kinds are used the version is left to the two sides.
+    end_point = "p=tls-server-end-point" in text and not needs_exporter(text)
+    version = ssl.TLSVersion.TLSv1_2 if end_point else None
     return Daemon(domains=[DOMAIN], settings=settings), accounts, client_context(version), hurry
 
 
