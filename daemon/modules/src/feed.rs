@@ -124,12 +124,12 @@ impl Hub {
             })
             .flatten()
         else {
-            return Ok(FeedPage { end: true, upto: after, ..FeedPage::default() });
+            return Ok(FeedPage { after, end: true, upto: after, ..FeedPage::default() });
         };
         let (resource, reads_from) = entry;
         let head = self.outside.store.head();
         let (start, end) = schema::archives(Owner(wanted.owner), Seq(after), head);
-        let mut page = FeedPage { upto: head.0, end: true, ..FeedPage::default() };
+        let mut page = FeedPage { after, upto: head.0, end: true, ..FeedPage::default() };
         let (mut incoming, mut examined, mut bytes, mut bad) = (Vec::new(), 0, 0, None);
         let range = Range { cf: Cf::Archive, start, end, reverse: false };
         self.outside.store.scan(&range, &mut |key, value| {

@@ -443,7 +443,7 @@ proptest! {
         let script = if logged_in { login } else { "CONNECT starttls\n" };
         let mut world = support::script::run_world(script).unwrap();
         for (seed, piece, bytes) in steps {
-            // Most of what a login takes ends a bound stream, and so does the end of a connection: seldom then.
+            // Most of what a login takes ends a bound stream, as does the end of a connection: seldom then.
             let ends = matches!(seed % 22, 15 | 16) || (bytes && !BOUND_PIECES.contains(&piece));
             if logged_in && ends && !(seed >> 8).is_multiple_of(40) {
                 continue;
