@@ -35,6 +35,8 @@ pub struct World {
     sink: HubSink,
     shards: Vec<ShardState>,
     clients: Vec<Client>,
+    /// Pages of stored messages that sessions were given: after which position, up to which.
+    pub pages: Vec<(u64, u64)>,
 }
 
 /// Settings that tests start from.
@@ -110,7 +112,19 @@ impl World {
         let sink = HubSink::new(Arc::clone(&hub));
         let shards =
             (0..shards).map(|n| ShardState::new(Arc::clone(&hub), n, Arc::clone(&settings))).collect();
-        World { hub, store, settings, clock, dice, mail, jobs, sink, shards, clients: Vec::new() }
+        World {
+            hub,
+            store,
+            settings,
+            clock,
+            dice,
+            mail,
+            jobs,
+            sink,
+            shards,
+            clients: Vec::new(),
+            pages: Vec::new(),
+        }
     }
 
     /// Kills the server: what was not committed is gone. A new one starts over the same store.
@@ -313,6 +327,11 @@ impl World {
             self.shards[shard].missed(at, event, now);
             return self.shards[shard].flush();
         };
+        if let Event::Feed(page) = &event
+            && !page.replay
+        {
+            self.pages.push((page.after, page.upto));
+        }
         let mut missed = None;
         let mut claimed = false;
         if matches!(event, Event::TakeOver) {

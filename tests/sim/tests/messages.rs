@@ -63,6 +63,10 @@ fn offline_messages_come_once_in_order_with_delay() {
     let inbox = w.take(bob);
     let expected: Vec<String> = (0..250).map(|n| format!("m{n}")).collect();
     assert_eq!(bodies(&inbox), expected);
+    assert!(w.pages.len() >= 3, "{:?}", w.pages);
+    for pair in w.pages.windows(2) {
+        assert_eq!(pair[0].1, pair[1].0, "each page says that it joins on to the one before: {:?}", w.pages);
+    }
     assert_eq!(inbox.matches("<delay xmlns='urn:xmpp:delay' from='example.org' stamp='").count(), 250);
     w.cut(bob);
     let again = w.online("bob", "phone");
