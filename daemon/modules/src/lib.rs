@@ -3,7 +3,7 @@
 //!
 //! A stanza's way: [`shard::ShardState`] gets it from its connection, [`hub::Hub::stanza`] lets [`route`] and
 //! the modules look at it; they change nothing but say what shall change ([`effects::Effects`]); the writer
-//! makes that durable, and then [`apply`] lets the effects happen. No I/O, clock or randomness of its own:
+//! makes that durable, and then `apply.rs` lets the effects happen. No I/O, clock or randomness of its own:
 //! the seams are in [`note`] and [`hub::Outside`].
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! Limits as data: one function from memory and cores to every limit, and what of it is in force on this
 //! machine.
 //!
-//! [`derive`] is pure: `godwitctl limits` prints it for any machine. [`Ceiling`] says how many connections
+//! [`derive()`] is pure: `godwitctl limits` prints it for any machine. [`Ceiling`] says how many connections
 //! this process may take, what bounds that, and what to do about it; the daemon never claims more.
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};

@@ -71,8 +71,6 @@ pub enum State {
     RosterVersion = 2,
     /// Time and status of the last unavailable presence.
     LastActivity = 3,
-    /// Subscription requests not yet answered are kept in the roster; this is the count (for the limit).
-    Pending = 4,
     /// The account's bare JID: guards against two accounts with one number, and names the owner of a row.
     Name = 5,
 }
