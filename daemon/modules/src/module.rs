@@ -74,6 +74,18 @@ pub enum Flow {
     Handled,
 }
 
+/// What becomes of a message, apart from who is there to get it now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Keep {
+    /// Nothing is stored: it reaches whoever is there now, or nobody.
+    No,
+    /// Stored until it is delivered: it survives a crash and waits for a recipient who is away, but is not
+    /// part of the history that clients query.
+    Delivery,
+    /// Stored in the archives of both sides.
+    Archive,
+}
+
 /// What a call has to work with. Reading only; what is to change goes into [`Effects`].
 pub struct Cx<'a> {
     /// Settings.
@@ -141,8 +153,9 @@ pub trait Module: Send + Sync {
         Ok(Flow::Continue)
     }
 
-    /// A message on its way to a local account: shall it be stored? The first module with an opinion decides.
-    fn store(&self, _cx: &Cx<'_>, _message: &Stanza) -> Option<bool> {
+    /// A message on its way to a local account: how is it kept? The first module with an opinion decides;
+    /// the account's own preferences (XEP-0441) may still take it out of the history.
+    fn store(&self, _cx: &Cx<'_>, _message: &Stanza) -> Option<Keep> {
         None
     }
 

@@ -1,6 +1,6 @@
 //! The router: where a stanza of a local session goes (RFC 6120 §10, RFC 6121 §8).
 use crate::effects::{Delivery, Effect, Effects};
-use crate::module::{Cx, Flow, Iq, Target};
+use crate::module::{Cx, Flow, Iq, Keep, Target};
 use crate::row::Row;
 use godwit_wire::{Condition, IqType, Jid, Kind, MessageType, Node, PresenceType, Stanza, StanzaError, ns};
 use std::sync::Arc;
@@ -71,17 +71,21 @@ fn message(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), StanzaE
             _ => {}
         }
     }
-    let store = cx.modules.each().find_map(|module| module.store(cx, stanza)).unwrap_or(false);
+    let keep = cx.modules.each().find_map(|module| module.store(cx, stanza)).unwrap_or(Keep::No);
     let bytes = rendered(cx, stanza, Some(to));
     let resource = to.resource();
-    let append = store.then(|| {
-        if bare != cx.origin.jid.bare_str() {
-            let sent =
-                Row { incoming: false, with: bare, resource: resource.unwrap_or_default(), stanza: &bytes };
-            fx.append(cx.origin.owner, sent.encode());
+    let append = (keep != Keep::No).then(|| {
+        let row = Row {
+            incoming: true,
+            hidden: keep != Keep::Archive,
+            with: cx.origin.jid.bare_str(),
+            resource: resource.unwrap_or_default(),
+            stanza: &bytes,
+        };
+        // A message to oneself is one message; what is not history is nothing to its sender.
+        if keep == Keep::Archive && bare != row.with {
+            fx.append(cx.origin.owner, Row { incoming: false, with: bare, ..row }.encode());
         }
-        let with = cx.origin.jid.bare_str();
-        let row = Row { incoming: true, with, resource: resource.unwrap_or_default(), stanza: &bytes };
         fx.append(owner, row.encode())
     });
     fx.then(Effect::Message(Box::new(Delivery {

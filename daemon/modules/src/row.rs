@@ -6,6 +6,7 @@
 
 const VERSION: u8 = 1;
 const INCOMING: u8 = 1;
+const HIDDEN: u8 = 2;
 const HEADER: usize = 6;
 
 /// A row, borrowed from its bytes.
@@ -13,6 +14,8 @@ const HEADER: usize = 6;
 pub struct Row<'a> {
     /// Sent to the account (otherwise by it). Only these are delivered.
     pub incoming: bool,
+    /// Stored for delivery alone: no part of the history that clients query.
+    pub hidden: bool,
     /// Bare JID of the other side.
     pub with: &'a str,
     /// Resource it was addressed to; empty for the bare JID.
@@ -26,7 +29,7 @@ impl<'a> Row<'a> {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER + self.with.len() + self.resource.len() + self.stanza.len());
         out.push(VERSION);
-        out.push(if self.incoming { INCOMING } else { 0 });
+        out.push((u8::from(self.incoming) * INCOMING) | (u8::from(self.hidden) * HIDDEN));
         for text in [self.with, self.resource] {
             out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(0).to_be_bytes());
         }
@@ -47,6 +50,7 @@ impl<'a> Row<'a> {
         let (resource, stanza) = rest.split_at_checked(usize::from(u16::from_be_bytes([r0, r1])))?;
         Some(Row {
             incoming: flags & INCOMING != 0,
+            hidden: flags & HIDDEN != 0,
             with: std::str::from_utf8(with).ok()?,
             resource: std::str::from_utf8(resource).ok()?,
             stanza,
@@ -60,9 +64,18 @@ mod tests {
 
     #[test]
     fn round_trip_and_every_truncation() {
-        let row = Row { incoming: true, with: "a@b", resource: "phone", stanza: b"<message></message>" };
+        let row = Row {
+            incoming: true,
+            hidden: false,
+            with: "a@b",
+            resource: "phone",
+            stanza: b"<message></message>",
+        };
+        for (incoming, hidden) in [(false, false), (false, true), (true, false), (true, true)] {
+            let row = Row { incoming, hidden, ..row };
+            assert_eq!(Row::decode(&row.encode()), Some(row));
+        }
         let bytes = row.encode();
-        assert_eq!(Row::decode(&bytes), Some(row));
         for n in 0..HEADER + 8 {
             assert_eq!(Row::decode(&bytes[..n]), None, "{n} bytes");
         }
@@ -70,7 +83,7 @@ mod tests {
 
     #[test]
     fn another_version_is_refused() {
-        let mut bytes = Row { incoming: false, with: "", resource: "", stanza: b"" }.encode();
+        let mut bytes = Row { incoming: false, hidden: false, with: "", resource: "", stanza: b"" }.encode();
         bytes[0] = 2;
         assert_eq!(Row::decode(&bytes), None);
     }

@@ -1,6 +1,6 @@
 //! XEP-0160 Offline Messages: which messages are stored. Reading them back, with XEP-0203 delay, is
 //! `feed.rs`.
-use crate::module::{Cx, Info, Module};
+use crate::module::{Cx, Info, Keep, Module};
 use godwit_wire::{MessageType, Stanza, ns};
 
 /// The module.
@@ -26,13 +26,14 @@ impl Module for Offline {
 
     /// §3: normal and chat messages are stored if they hold anything but passing signals; the other types
     /// never.
-    fn store(&self, _cx: &Cx<'_>, message: &Stanza) -> Option<bool> {
-        Some(match message.message_type() {
+    fn store(&self, _cx: &Cx<'_>, message: &Stanza) -> Option<Keep> {
+        let lasting = match message.message_type() {
             MessageType::Normal | MessageType::Chat => message
                 .root()
                 .children()
                 .any(|child| !is_passing(child.ns()) && !child.is("thread", ns::CLIENT)),
             MessageType::Groupchat | MessageType::Headline | MessageType::Error => false,
-        })
+        };
+        Some(if lasting { Keep::Archive } else { Keep::No })
     }
 }
