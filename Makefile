@@ -2,12 +2,14 @@
 # Everything builds with one profile (dev, see Cargo.toml), so that RocksDB and aws-lc are compiled once.
 
 SHELL := /bin/bash
-export CARGO_TARGET_DIR ?= $(HOME)/.cache/godwit/target
-# cargo of a fresh rustup; ccache, where it is installed, makes RocksDB cheap to build again.
-export PATH := $(HOME)/.cargo/bin:$(if $(wildcard /usr/lib/ccache),/usr/lib/ccache:)$(PATH)
+GODWIT_CACHE ?= $(HOME)/.cache/godwit
+export CARGO_TARGET_DIR ?= $(GODWIT_CACHE)/target
+# cargo of a fresh rustup, cargo-deny; ccache, where it is installed, makes RocksDB cheap to build again.
+ccache := $(if $(wildcard /usr/lib/ccache),/usr/lib/ccache:)
+export PATH := $(GODWIT_CACHE)/cargo/bin:$(HOME)/.cargo/bin:$(ccache)$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: run test deps build release lint fuzz-short e2e crash clean help
+.PHONY: run test deps build release generate lint audit fuzz-short e2e crash clean help
 
 run:        ## install what is missing, build, start a server for `localhost`; Ctrl-C stops it
 	@tests/bin/deps build
@@ -25,8 +27,14 @@ build:      ## godwitd and godwitctl, dev profile
 release:    ## the same, optimised, in $CARGO_TARGET_DIR/release
 	cargo build --release -p godwit-server
 
+generate:   ## write anew what is made from the code: the README's table, the example configuration
+	GODWIT_GENERATE=1 cargo test --quiet -p godwit-server --test generated
+
 lint:       ## style rules, rustfmt, clippy, cargo-deny
 	@tests/bin/suites tidy fmt clippy deny
+
+audit:      ## known holes in dependencies; asks the advisory database, so its answer changes with the day
+	cargo deny --locked check advisories
 
 fuzz-short: ## the fuzz targets, some seconds each
 	@tests/bin/suites fuzz

@@ -2,7 +2,7 @@
 use crate::effects::Effects;
 use crate::hub::{Origin, Settings};
 use crate::registry::{Entry, Registry};
-use godwit_session::Millis;
+use godwit_session::{Millis, Spec};
 use godwit_store::Read;
 use godwit_wire::{Condition, Node, Stanza, StanzaError};
 
@@ -44,7 +44,8 @@ impl Iq<'_> {
     }
 }
 
-/// What a module is, machine-readable: the README's table is generated from it.
+/// What a module is, machine-readable: the README's table of specifications is generated from it (`make
+/// generate`).
 #[derive(Debug, Clone, Default)]
 pub struct Info {
     /// Short name: `"roster"`.
@@ -55,6 +56,10 @@ pub struct Info {
     pub title: &'static str,
     /// Version of the specification that is implemented; empty for RFCs.
     pub version: &'static str,
+    /// Which part of it, in a few words; empty if all that concerns a server.
+    pub note: &'static str,
+    /// Further specifications that the module implements.
+    pub also: &'static [Spec],
     /// Features for disco#info of the server.
     pub features: &'static [&'static str],
     /// Features for disco#info of an account.
@@ -63,6 +68,14 @@ pub struct Info {
     pub iq: &'static [&'static str],
     /// Raw XML offered in the stream features after authentication.
     pub stream_features: &'static str,
+}
+
+impl Info {
+    /// The specifications that the module implements.
+    pub fn specs(&self) -> impl Iterator<Item = Spec> {
+        let &Info { spec: id, title, version, note, also, .. } = self;
+        std::iter::once(Spec { id, title, version, note }).chain(also.iter().copied())
+    }
 }
 
 /// Whether later modules and the router still see the stanza.

@@ -18,7 +18,8 @@ impl Module for Presence {
         Info {
             name: "presence",
             spec: "RFC 6121",
-            title: "Presence, probes, directed presence",
+            title: "XMPP: Instant Messaging and Presence",
+            note: "presence, probes, directed presence",
             ..Info::default()
         }
     }

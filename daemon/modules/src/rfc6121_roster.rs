@@ -19,7 +19,8 @@ impl Module for Roster {
         Info {
             name: "roster",
             spec: "RFC 6121",
-            title: "Roster, with versioning",
+            title: "XMPP: Instant Messaging and Presence",
+            note: "roster with versioning",
             iq: &[ns::ROSTER],
             stream_features: "<ver xmlns='urn:xmpp:features:rosterver'/>",
             ..Info::default()

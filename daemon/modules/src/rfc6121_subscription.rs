@@ -121,7 +121,8 @@ impl Module for Subscription {
         Info {
             name: "subscription",
             spec: "RFC 6121",
-            title: "Presence subscriptions, with pre-approval",
+            title: "XMPP: Instant Messaging and Presence",
+            note: "subscriptions with pre-approval",
             stream_features: "<sub xmlns='urn:xmpp:features:pre-approval'/>",
             ..Info::default()
         }

@@ -1,11 +1,20 @@
 //! XEP-0160 Offline Messages: which messages are stored. Reading them back, with XEP-0203 delay, is
 //! `feed.rs`.
+<<<<<<< HEAD
 use crate::module::{Cx, Info, Keep, Module};
+=======
+use crate::module::{Cx, Info, Module};
+use godwit_session::Spec;
+>>>>>>> 21c1a82 (The README's table of specifications is made from the code; licences are checked where tests run)
 use godwit_wire::{MessageType, Stanza, ns};
 
 /// The module.
 #[derive(Debug)]
 pub struct Offline;
+
+/// `feed.rs` adds it.
+const DELAY: Spec =
+    Spec { id: "XEP-0203", title: "Delayed Delivery", version: "2.0", note: "on stored messages" };
 
 /// Children that are of no use later: who is typing (XEP-0085), and the addressing around a message.
 fn is_passing(namespace: &str) -> bool {
@@ -17,8 +26,9 @@ impl Module for Offline {
         Info {
             name: "offline",
             spec: "XEP-0160",
-            title: "Offline Messages, with XEP-0203 delay",
+            title: "Best Practices for Handling Offline Messages",
             version: "1.0.1",
+            also: &[DELAY],
             features: &[ns::OFFLINE],
             ..Info::default()
         }

@@ -28,6 +28,7 @@ mod sasl;
 mod scram;
 pub mod settings;
 mod sm;
+pub mod specs;
 mod stream;
 mod tls;
 
@@ -42,6 +43,7 @@ pub use keys::{
     ITERATIONS, PasswordRefused, SALT_BYTES, derive_keys, fake_keys, prepare_password, verify_plain,
 };
 pub use settings::Settings;
+pub use specs::Spec;
 
 /// Milliseconds since 1970.
 pub type Millis = u64;
