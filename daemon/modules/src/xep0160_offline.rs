@@ -1,11 +1,7 @@
 //! XEP-0160 Offline Messages: which messages are stored. Reading them back, with XEP-0203 delay, is
 //! `feed.rs`.
-<<<<<<< HEAD
 use crate::module::{Cx, Info, Keep, Module};
-=======
-use crate::module::{Cx, Info, Module};
 use godwit_session::Spec;
->>>>>>> 21c1a82 (The README's table of specifications is made from the code; licences are checked where tests run)
 use godwit_wire::{MessageType, Stanza, ns};
 
 /// The module.
