@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::gone::Gone;
 use crate::sequence::Sequencer;
-use crate::{Cf, Expect, Guard, Key, Op, Outcome, Seq, StoreError, Tx, TxError, schema};
+use crate::{Cf, Expect, Guard, Key, Op, Outcome, Owner, Seq, StoreError, Tx, TxError, schema};
 
 /// Where a batch goes, and what it is checked against.
 pub(crate) trait Target {
@@ -32,6 +33,8 @@ pub(crate) struct Built {
     pub(crate) writes: bool,
     /// Whether something is written that must not be lost.
     pub(crate) sync: bool,
+    /// Accounts that the round purges; they are back if the write fails.
+    pub(crate) purged: Vec<Owner>,
 }
 
 /// Puts the transactions into the target's batch.
@@ -39,14 +42,20 @@ pub(crate) fn build<'t>(
     round: impl Iterator<Item = &'t Tx> + Clone,
     now_ms: u64,
     sequencer: &mut Sequencer,
+    gone: &mut Gone,
     target: &mut dyn Target,
 ) -> Built {
     let mut overlay = Overlay::new(round.clone());
-    let mut built = Built { outcomes: Vec::new(), head: None, writes: false, sync: false };
+    let mut built =
+        Built { outcomes: Vec::new(), head: None, writes: false, sync: false, purged: Vec::new() };
     for tx in round {
-        let outcome = overlay.check(&tx.guards, target).and_then(|()| number(tx, now_ms, sequencer));
+        let outcome = gone
+            .check(tx)
+            .and_then(|()| overlay.check(&tx.guards, target))
+            .and_then(|()| number(tx, now_ms, sequencer));
         if let Ok(seqs) = &outcome {
             apply(tx, seqs, &mut overlay, target);
+            built.purged.extend(gone.note(tx));
             built.head = seqs.last().copied().or(built.head);
             built.writes |= !tx.ops.is_empty();
             built.sync |= !tx.ops.is_empty() && !tx.lazy;
@@ -87,6 +96,13 @@ fn apply(tx: &Tx, seqs: &[Seq], overlay: &mut Overlay, target: &mut dyn Target) 
             }
             // An empty or inverted range holds no key; RocksDB would refuse the whole batch for it.
             Op::DeleteRange { .. } => {}
+            Op::Purge { owner } => {
+                let (start, end) = schema::everything(*owner);
+                for cf in Cf::ALL.into_iter().filter(|cf| cf.is_owned()) {
+                    overlay.note_range(cf, &start, &end);
+                    target.delete_range(cf, &start, &end);
+                }
+            }
         }
     }
 }

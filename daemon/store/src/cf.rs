@@ -35,6 +35,11 @@ impl Cf {
         }
     }
 
+    /// Its keys start with the number of the account that they belong to.
+    pub fn is_owned(self) -> bool {
+        self.workload().profile().owned
+    }
+
     pub(crate) fn workload(self) -> Workload {
         match self {
             Cf::Meta => Workload::Facts,

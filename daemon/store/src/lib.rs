@@ -23,6 +23,7 @@ pub fn fail_points_from_environment() {
 
 mod batch;
 pub mod cf;
+mod gone;
 mod mem;
 mod open;
 mod queue;

@@ -10,6 +10,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::batch::{self, Target};
+use crate::gone::Gone;
 use crate::sequence::Sequencer;
 use crate::{Cf, Key, Outcome, Range, Read, Seq, Sink, StoreError, Submit, Submitted, Tx, TxError};
 
@@ -40,6 +41,7 @@ struct Rows {
 struct Writing<C> {
     queue: VecDeque<(Tx, C)>,
     sequencer: Sequencer,
+    gone: Gone,
     fault: Option<Fault>,
     held: bool,
     closed: bool,
@@ -128,6 +130,7 @@ impl<C> MemStore<C> {
         let writing = Writing {
             queue: VecDeque::new(),
             sequencer: Sequencer::after(rows.head),
+            gone: Gone::default(),
             fault: None,
             held: false,
             closed: false,
@@ -139,11 +142,13 @@ impl<C> MemStore<C> {
 
     fn commit(&self, writing: &mut Writing<C>, round: &[(Tx, C)], now_ms: u64) -> Vec<Outcome> {
         let mut target = MemBatch { rows: self.snapshot(), writes: Vec::new() };
-        let built = batch::build(round.iter().map(|(tx, _)| tx), now_ms, &mut writing.sequencer, &mut target);
+        let Writing { sequencer, gone, .. } = writing;
+        let built = batch::build(round.iter().map(|(tx, _)| tx), now_ms, sequencer, gone, &mut target);
         if !built.writes {
             return built.outcomes;
         }
         if let Some(fault) = writing.fault.take() {
+            writing.gone.take_back(&built.purged);
             let error = match fault {
                 Fault::Full => TxError::Full("fault injected".into()),
                 Fault::Failed => TxError::Failed("fault injected".into()),

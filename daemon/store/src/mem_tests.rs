@@ -140,3 +140,28 @@ fn scans_go_both_ways_and_stop_when_told() {
     range.reverse = true;
     assert_eq!((read(&range, 9), read(&range, 2)), ("4321".into(), "43".into()));
 }
+
+#[test]
+fn an_account_that_could_not_be_purged_is_written_for_again() {
+    let (store, mut seen) = (MemStore::new(), Seen::default());
+    let purge = || Tx { ops: vec![Op::Purge { owner: Owner(1) }], ..Tx::default() };
+    store.fail_next(Fault::Full);
+    store.submit(purge(), 1).unwrap();
+    store.submit(append(1, "with it"), 2).unwrap();
+    store.round(5, &mut seen);
+    store.submit(append(1, "kept"), 3).unwrap();
+    store.submit(purge(), 4).unwrap();
+    store.submit(append(1, "late"), 5).unwrap();
+    store.round(5, &mut seen);
+    assert!(matches!(seen.0[1].1, Err(TxError::Full(_))), "{:?}", seen.0[1]);
+    assert!(seen.0[2].1.is_ok() && seen.0[3].1.is_ok(), "{:?}", seen.0);
+    assert_eq!(seen.0[4], (5, Err(TxError::Gone(Owner(1)))), "in the same round too");
+    let (start, end) = schema::everything(Owner(1));
+    let mut rows = 0;
+    let mut count = |_: &[u8], _: &[u8]| {
+        rows += 1;
+        ControlFlow::Continue(())
+    };
+    store.scan(&Range { cf: Cf::Archive, start, end, reverse: false }, &mut count).unwrap();
+    assert_eq!(rows, 0);
+}

@@ -106,6 +106,7 @@ pub(crate) fn bytes(tx: &Tx) -> usize {
         Op::Append { value, .. } => 2 * size_of::<u64>() + value.len(),
         Op::Delete { key, .. } => key.as_bytes().len(),
         Op::DeleteRange { start, end, .. } => start.as_bytes().len() + end.as_bytes().len(),
+        Op::Purge { .. } => size_of::<u64>(),
     };
     tx.ops.iter().map(of).sum()
 }

@@ -127,6 +127,17 @@ pub fn states(owner: Owner) -> (Key, Key) {
     (owned(owner, &[]), owned(owner, &[u8::MAX, 0]))
 }
 
+/// First and end key of all that an account has in one family, of every family whose keys start with an owner.
+pub fn everything(owner: Owner) -> (Key, Key) {
+    // Behind an owner stands text, a kind or a position: none of them has nine bytes FF.
+    (owned(owner, &[]), owned(owner, &[u8::MAX; 9]))
+}
+
+/// The account that a key of such a family belongs to.
+pub fn owner(key: &[u8]) -> Option<Owner> {
+    key.split_first_chunk::<OWNER_BYTES>().map(|(owner, _)| Owner(u64::from_be_bytes(*owner)))
+}
+
 /// In `Meta`: the schema version, four bytes, big-endian.
 pub(crate) fn meta_schema() -> Key {
     Key(Box::from(*b"schema"))
@@ -154,6 +165,7 @@ fn past(owner: Owner, seq: Seq) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use super::owner as schema_owner;
     use super::*;
     use proptest::prelude::*;
 
@@ -191,6 +203,10 @@ mod tests {
             let item = roster(mine, &contact);
             prop_assert_eq!(roster_contact(item.as_bytes()), Some(contact.as_str()));
             prop_assert!(within(&account(&contact), &accounts()));
+            for key in [&item, &archive(Owner(other), Seq::MAX), &state(Owner(other), State::Name)] {
+                let whose = schema_owner(key.as_bytes());
+                prop_assert_eq!(within(key, &everything(mine)), whose == Some(mine));
+            }
             use State::{Delivery, LastActivity, Name, RosterVersion};
             for kind in [Delivery, RosterVersion, LastActivity, Name] {
                 prop_assert_eq!(within(&state(Owner(other), kind), &states(mine)), owner == other);

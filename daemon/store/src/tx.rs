@@ -36,6 +36,12 @@ pub enum Op {
         /// Row.
         value: Vec<u8>,
     },
+    /// Removes all rows of an account, in every family whose keys start with its number. What comes later and
+    /// would write a row for it is not applied ([`TxError::Gone`]), so that none is left behind.
+    Purge {
+        /// Whose.
+        owner: Owner,
+    },
 }
 /// What a guard wants to find.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +83,9 @@ pub enum TxError {
     /// A guard did not hold.
     #[error("changed meanwhile")]
     Conflict,
+    /// An account that it would write a row for was purged before.
+    #[error("the account was removed meanwhile")]
+    Gone(Owner),
     /// No space on the device; the store recovers by itself when there is space again.
     #[error("no space left: {0}")]
     Full(String),

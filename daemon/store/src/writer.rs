@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::batch::{self, Built, Target};
 use crate::cf::Options;
+use crate::gone::Gone;
 use crate::queue::{self, Queue};
 use crate::rocks::{RocksBatch, WriteError};
 use crate::sequence::Sequencer;
@@ -87,6 +88,7 @@ impl<C: Send + 'static> Writer<C> {
         });
         let work = Work {
             sequencer: Sequencer::after(shared.store.head()),
+            gone: Gone::default(),
             shared: Arc::clone(&shared),
             clock,
             sink,
@@ -153,6 +155,7 @@ impl<C> Drop for Writer<C> {
 struct Work<C> {
     shared: Arc<Shared<C>>,
     sequencer: Sequencer,
+    gone: Gone,
     clock: Clock,
     sink: Box<dyn Sink<C>>,
     round_max: usize,
@@ -220,11 +223,14 @@ impl<C> Work<C> {
             Ok(batch) => batch,
             Err(error) => return vec![Err(TxError::Failed(error.to_string())); all],
         };
-        let built = batch::build(round, (self.clock)(), &mut self.sequencer, &mut batch);
+        let built = batch::build(round, (self.clock)(), &mut self.sequencer, &mut self.gone, &mut batch);
         crate::fail_point!("store::before_write");
         match self.write(batch, &built) {
             Ok(()) => built.outcomes,
-            Err(error) => vec![Err(error); all],
+            Err(error) => {
+                self.gone.take_back(&built.purged);
+                vec![Err(error); all]
+            }
         }
     }
 
@@ -279,7 +285,7 @@ impl<C> Work<C> {
         let Ok(mut batch) = self.shared.store.batch() else { return };
         let head = self.shared.store.head();
         batch.put(Cf::Meta, &schema::meta_head(), &head.0.to_be_bytes());
-        let built = Built { outcomes: Vec::new(), head: None, writes: true, sync: true };
+        let built = Built { outcomes: Vec::new(), head: None, writes: true, sync: true, purged: Vec::new() };
         // What became of it is in the health.
         let _probed = self.write(batch, &built);
     }

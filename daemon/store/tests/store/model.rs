@@ -58,6 +58,8 @@ fn op() -> impl Strategy<Value = Op> {
             let (start, end) = schema::archives(owner, after, upto);
             Op::DeleteRange { cf: Cf::Archive, start, end }
         }),
+        // Of one owner only, as nothing more is ever written for it.
+        1 => Just(Op::Purge { owner: Owner(2) }),
     ]
 }
 
@@ -83,10 +85,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Model {
     rows: BTreeMap<(Cf, Vec<u8>), Vec<u8>>,
     last: u64,
+    gone: Vec<u64>,
 }
 
 impl Model {
     fn commit(&mut self, tx: &Tx, now_ms: u64) -> Outcome {
+        for op in &tx.ops {
+            let writes_for = match op {
+                Op::Append { owner, .. } => Some(owner.0.to_be_bytes().to_vec()),
+                Op::Put { cf, key, .. } if *cf != Cf::Accounts => Some(key.as_bytes()[..8].to_vec()),
+                _ => None,
+            };
+            let gone = |owner: &&u64| writes_for.as_deref() == Some(&owner.to_be_bytes()[..]);
+            if let Some(owner) = self.gone.iter().find(gone) {
+                return Err(TxError::Gone(Owner(*owner)));
+            }
+        }
         for guard in &tx.guards {
             let found = self.rows.get(&(guard.cf, guard.key.as_bytes().to_vec()));
             let holds = match &guard.expect {
@@ -116,6 +130,12 @@ impl Model {
                     let key = [owner.0.to_be_bytes(), self.last.to_be_bytes()].concat();
                     self.rows.insert((Cf::Archive, key), value.clone());
                     seqs.push(Seq(self.last));
+                }
+                Op::Purge { owner } => {
+                    self.rows.retain(|(cf, key), _| {
+                        *cf == Cf::Accounts || key.get(..8) != Some(&owner.0.to_be_bytes()[..])
+                    });
+                    self.gone.push(owner.0);
                 }
             }
         }
