@@ -51,7 +51,7 @@ impl Gone {
     pub(crate) fn take_back(&mut self, owners: &[Owner]) {
         if !owners.is_empty() {
             self.order.retain(|owner| !owners.contains(owner));
-            owners.iter().for_each(|owner| drop(self.owners.remove(owner)));
+            self.owners.retain(|owner| !owners.contains(owner));
         }
     }
 }

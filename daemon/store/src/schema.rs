@@ -127,7 +127,7 @@ pub fn states(owner: Owner) -> (Key, Key) {
     (owned(owner, &[]), owned(owner, &[u8::MAX, 0]))
 }
 
-/// First and end key of all that an account has in one family, of every family whose keys start with an owner.
+/// First and end key of all that an account has in one family, of the families whose keys start with an owner.
 pub fn everything(owner: Owner) -> (Key, Key) {
     // Behind an owner stands text, a kind or a position: none of them has nine bytes FF.
     (owned(owner, &[]), owned(owner, &[u8::MAX; 9]))
