@@ -1,4 +1,5 @@
 //! What handling one stanza amounts to: one transaction, and effects that happen after it is durable.
+use crate::row::Row;
 use godwit_session::SessionId;
 use godwit_store::{Cf, Expect, Guard, Key, Op, Owner, Tx};
 use godwit_wire::{Jid, StreamError};
@@ -130,8 +131,8 @@ impl Effects {
     }
 
     /// Appends to an archive; the result names this append for [`Delivery::append`].
-    pub fn append(&mut self, owner: u64, value: Vec<u8>) -> usize {
-        self.tx.ops.push(Op::Append { owner: Owner(owner), value });
+    pub fn append(&mut self, owner: u64, row: &Row<'_>) -> usize {
+        self.tx.ops.push(Op::Append { owner: Owner(owner), index: row.index(), value: row.encode() });
         self.appends += 1;
         self.appends - 1
     }

@@ -84,9 +84,9 @@ fn message(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), StanzaE
         };
         // A message to oneself is one message; what is not history is nothing to its sender.
         if keep == Keep::Archive && bare != row.with {
-            fx.append(cx.origin.owner, Row { incoming: false, with: bare, ..row }.encode());
+            fx.append(cx.origin.owner, &Row { incoming: false, with: bare, ..row });
         }
-        fx.append(owner, row.encode())
+        fx.append(owner, &row)
     });
     fx.then(Effect::Message(Box::new(Delivery {
         bare: bare.into(),

@@ -4,6 +4,8 @@
 //! `with` | `resource` | stanza. The time is the key's; the stanza is complete XML without stanza id and
 //! delay, which depend on the reader.
 
+use sha2::{Digest, Sha256};
+
 const VERSION: u8 = 1;
 const INCOMING: u8 = 1;
 const HIDDEN: u8 = 2;
@@ -39,6 +41,11 @@ impl<'a> Row<'a> {
         out
     }
 
+    /// The hash by which it is found; what is no history is not looked for.
+    pub fn index(&self) -> Option<u64> {
+        (!self.hidden).then(|| with_hash(self.with))
+    }
+
     /// From its bytes; `None` if they are none (a damaged store, or a newer version).
     pub fn decode(bytes: &'a [u8]) -> Option<Row<'a>> {
         let (header, rest) = bytes.split_at_checked(HEADER)?;
@@ -56,6 +63,13 @@ impl<'a> Row<'a> {
             stanza,
         })
     }
+}
+
+/// Hash of a bare JID in the keys of [`godwit_store::Cf::With`]: the first eight bytes of its SHA-256. It is
+/// stored, so it never changes; two addresses may share one.
+pub fn with_hash(bare: &str) -> u64 {
+    let digest: [u8; 32] = Sha256::digest(bare.as_bytes()).into();
+    digest.first_chunk().map_or(0, |head| u64::from_be_bytes(*head))
 }
 
 #[cfg(test)]
@@ -79,6 +93,14 @@ mod tests {
         for n in 0..HEADER + 8 {
             assert_eq!(Row::decode(&bytes[..n]), None, "{n} bytes");
         }
+    }
+
+    #[test]
+    fn hashes_are_those_that_are_stored() {
+        assert_eq!(with_hash("bob@example.org"), 0x686b_5e4c_f4f9_63ad);
+        let row = Row { incoming: true, hidden: true, with: "bob@example.org", resource: "", stanza: b"" };
+        assert_eq!(row.index(), None);
+        assert_eq!(Row { hidden: false, ..row }.index(), Some(0x686b_5e4c_f4f9_63ad));
     }
 
     #[test]

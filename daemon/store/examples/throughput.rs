@@ -66,7 +66,11 @@ fn submit(
         }
         n += 1;
         let owners = [n.wrapping_mul(7919) % 1000, n.wrapping_mul(104_729) % 1000];
-        let ops = owners.map(|owner| Op::Append { owner: Owner(owner), value: vec![b'm'; VALUE_BYTES] });
+        let ops = owners.map(|owner| Op::Append {
+            owner: Owner(owner),
+            index: Some(owner),
+            value: vec![b'm'; VALUE_BYTES],
+        });
         under_way.fetch_add(1, Ordering::Relaxed);
         if writer.submit(Tx { ops: ops.into(), ..Tx::default() }, thread).is_err() {
             under_way.fetch_sub(1, Ordering::Relaxed);

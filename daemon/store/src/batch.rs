@@ -81,9 +81,12 @@ fn apply(tx: &Tx, seqs: &[Seq], overlay: &mut Overlay, target: &mut dyn Target) 
     for op in &tx.ops {
         match op {
             Op::Put { cf, key, value } => put(*cf, key, value, overlay, target),
-            Op::Append { owner, value } => {
+            Op::Append { owner, index, value } => {
                 if let Some(seq) = seqs.next() {
                     put(Cf::Archive, &schema::archive(*owner, *seq), value, overlay, target);
+                    if let Some(hash) = index {
+                        put(Cf::With, &schema::with(*owner, *hash, *seq), &[], overlay, target);
+                    }
                 }
             }
             Op::Delete { cf, key } => {

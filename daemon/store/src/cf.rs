@@ -14,6 +14,9 @@ pub enum Cf {
     Roster,
     /// Owner | sequence number → archived message. The largest; append only, read in ranges.
     Archive,
+    /// Owner | hash of the other side | sequence number → nothing: the archive's rows by whom they were
+    /// exchanged with.
+    With,
     /// Owner | kind byte → small per-account state that changes often (delivery cursor, roster version,
     /// last activity).
     State,
@@ -21,7 +24,7 @@ pub enum Cf {
 
 impl Cf {
     /// All of them, in declaration order: `Cf::ALL[cf as usize] == cf`.
-    pub const ALL: [Cf; 5] = [Cf::Meta, Cf::Accounts, Cf::Roster, Cf::Archive, Cf::State];
+    pub const ALL: [Cf; 6] = [Cf::Meta, Cf::Accounts, Cf::Roster, Cf::Archive, Cf::With, Cf::State];
 
     /// Its name in RocksDB, in statistics and in messages to the operator; never changes.
     pub fn name(self) -> &'static str {
@@ -31,6 +34,7 @@ impl Cf {
             Cf::Accounts => "accounts",
             Cf::Roster => "roster",
             Cf::Archive => "archive",
+            Cf::With => "with",
             Cf::State => "state",
         }
     }
@@ -46,6 +50,7 @@ impl Cf {
             Cf::Accounts => Workload::Point,
             Cf::Roster => Workload::OwnedRange,
             Cf::Archive => Workload::OwnedAppend,
+            Cf::With => Workload::OwnedIndex,
             Cf::State => Workload::OwnedHot,
         }
     }
@@ -62,6 +67,8 @@ pub(crate) enum Workload {
     OwnedRange,
     /// An owner's rows, appended at the end, read in ranges, removed by age.
     OwnedAppend,
+    /// Keys of an owner without values, each written once, read in ranges, removed by age.
+    OwnedIndex,
     /// Small rows of an owner, rewritten often: most die in the memtable.
     OwnedHot,
 }
@@ -118,6 +125,7 @@ impl Workload {
                 memtable_eighths: 4,
                 ..profile
             },
+            Workload::OwnedIndex => Profile { owned: true, whole_keys: false, ..profile },
             Workload::OwnedHot => Profile { owned: true, compression: Compression::None, ..profile },
         }
     }

@@ -74,7 +74,7 @@ mod tests {
     }
 
     fn append(owner: u64) -> Tx {
-        Tx { ops: vec![Op::Append { owner: Owner(owner), value: Vec::new() }], ..Tx::default() }
+        Tx { ops: vec![Op::Append { owner: Owner(owner), index: None, value: Vec::new() }], ..Tx::default() }
     }
 
     #[test]

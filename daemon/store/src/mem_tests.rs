@@ -17,7 +17,7 @@ fn put(name: &str, value: &str) -> Tx {
 }
 
 fn append(owner: u64, value: &str) -> Tx {
-    Tx { ops: vec![Op::Append { owner: Owner(owner), value: value.into() }], ..Tx::default() }
+    Tx { ops: vec![Op::Append { owner: Owner(owner), index: None, value: value.into() }], ..Tx::default() }
 }
 
 fn value(store: &MemStore<u32>, name: &str) -> Option<Vec<u8>> {

@@ -103,7 +103,9 @@ impl<C> Queue<C> {
 pub(crate) fn bytes(tx: &Tx) -> usize {
     let of = |op: &Op| match op {
         Op::Put { key, value, .. } => key.as_bytes().len() + value.len(),
-        Op::Append { value, .. } => 2 * size_of::<u64>() + value.len(),
+        Op::Append { index, value, .. } => {
+            2 * size_of::<u64>() + value.len() + index.map_or(0, |_| 3 * size_of::<u64>())
+        }
         Op::Delete { key, .. } => key.as_bytes().len(),
         Op::DeleteRange { start, end, .. } => start.as_bytes().len() + end.as_bytes().len(),
         Op::Purge { .. } => size_of::<u64>(),

@@ -5,6 +5,7 @@
 //! Accounts  bare JID
 //! Roster    owner(8) | contact's bare JID
 //! Archive   owner(8) | seq(8)
+//! With      owner(8) | hash of the other side(8) | seq(8)
 //! State     owner(8) | kind(1)
 //! ```
 //!
@@ -71,6 +72,8 @@ pub enum State {
     RosterVersion = 2,
     /// Time and status of the last unavailable presence.
     LastActivity = 3,
+    /// Which messages the account wants archived.
+    ArchivePrefs = 4,
     /// The account's bare JID: guards against two accounts with one number, and names the owner of a row.
     Name = 5,
 }
@@ -117,6 +120,32 @@ pub fn archive_seq(key: &[u8]) -> Option<Seq> {
     Some(Seq(u64::from_be_bytes(seq.try_into().ok()?)))
 }
 
+/// Key of an index row: the archive's row `seq` was exchanged with an address of this hash.
+pub fn with(owner: Owner, hash: u64, seq: Seq) -> Key {
+    owned(owner, &hashed(hash, seq))
+}
+
+/// First and end key of the index rows of an account and a hash with `after < seq <= upto`.
+pub fn withs(owner: Owner, hash: u64, after: Seq, upto: Seq) -> (Key, Key) {
+    let past = |seq| {
+        let mut rest = [0; 17];
+        rest[..16].copy_from_slice(&hashed(hash, seq));
+        owned(owner, &rest)
+    };
+    (past(after), past(upto))
+}
+
+/// Hash and sequence number of an index key.
+pub fn with_parts(key: &[u8]) -> Option<(u64, Seq)> {
+    let (_, rest) = key.split_first_chunk::<OWNER_BYTES>()?;
+    let (hash, seq) = rest.split_first_chunk::<8>()?;
+    Some((u64::from_be_bytes(*hash), Seq(u64::from_be_bytes(seq.try_into().ok()?))))
+}
+
+fn hashed(hash: u64, seq: Seq) -> [u8; 16] {
+    ((u128::from(hash) << 64) | u128::from(seq.0)).to_be_bytes()
+}
+
 /// Key of a small state.
 pub fn state(owner: Owner, state: State) -> Key {
     owned(owner, &[state as u8])
@@ -127,10 +156,10 @@ pub fn states(owner: Owner) -> (Key, Key) {
     (owned(owner, &[]), owned(owner, &[u8::MAX, 0]))
 }
 
-/// First and end key of all that an account has in one family, of the families whose keys start with an owner.
+/// First and end key of all that an account has in one family, of those whose keys start with an owner.
 pub fn everything(owner: Owner) -> (Key, Key) {
-    // Behind an owner stands text, a kind or a position: none of them has nine bytes FF.
-    (owned(owner, &[]), owned(owner, &[u8::MAX; 9]))
+    // Behind an owner stands text, a kind, a hash or a position: none of them has so many bytes FF.
+    (owned(owner, &[]), owned(owner, &[u8::MAX; 17]))
 }
 
 /// The account that a key of such a family belongs to.
@@ -184,11 +213,17 @@ mod tests {
         #[test]
         fn archive_keys_give_their_seq_back(owner: u64, seq: u64) {
             prop_assert_eq!(archive_seq(archive(Owner(owner), Seq(seq)).as_bytes()), Some(Seq(seq)));
+            let key = with(Owner(owner), !seq, Seq(seq));
+            prop_assert_eq!(with_parts(key.as_bytes()), Some((!seq, Seq(seq))));
         }
 
         #[test]
         fn archive_ranges_are_open_below_and_closed_above(owner: u64, seq: u64, after: u64, upto: u64) {
             let inside = after < seq && seq <= upto;
+            let range = withs(Owner(owner), after, Seq(after), Seq(upto));
+            prop_assert_eq!(within(&with(Owner(owner), after, Seq(seq)), &range), inside);
+            prop_assert!(!within(&with(Owner(owner), after.wrapping_add(1), Seq(seq)), &range));
+            prop_assert!(!within(&with(Owner(owner.wrapping_add(1)), after, Seq(seq)), &range));
             let range = archives(Owner(owner), Seq(after), Seq(upto));
             prop_assert_eq!(within(&archive(Owner(owner), Seq(seq)), &range), inside);
             prop_assert!(!within(&archive(Owner(owner.wrapping_add(1)), Seq(seq)), &range));
@@ -203,7 +238,8 @@ mod tests {
             let item = roster(mine, &contact);
             prop_assert_eq!(roster_contact(item.as_bytes()), Some(contact.as_str()));
             prop_assert!(within(&account(&contact), &accounts()));
-            for key in [&item, &archive(Owner(other), Seq::MAX), &state(Owner(other), State::Name)] {
+            let last = [archive(Owner(other), Seq::MAX), with(Owner(other), u64::MAX, Seq::MAX)];
+            for key in [&item, &state(Owner(other), State::Name)].into_iter().chain(&last) {
                 let whose = schema_owner(key.as_bytes());
                 prop_assert_eq!(within(key, &everything(mine)), whose == Some(mine));
             }
@@ -234,6 +270,7 @@ mod tests {
     fn foreign_keys_are_none() {
         assert_eq!(archive_seq(b"short"), None);
         assert_eq!(archive_seq(&[0; 17]), None);
+        assert_eq!((with_parts(&[0; 23]), with_parts(&[0; 25])), (None, None));
         assert_eq!(roster_contact(&[0; 7]), None);
         assert_eq!(roster_contact(&[0; 8]), None);
         assert_eq!(roster_contact(&[0xff; 9]), None);

@@ -33,6 +33,8 @@ pub enum Op {
     Append {
         /// Whose archive.
         owner: Owner,
+        /// Hash of the other side, by which the row can be found; `None` for a row that nobody looks for.
+        index: Option<u64>,
         /// Row.
         value: Vec<u8>,
     },

@@ -72,7 +72,7 @@ pub(crate) fn put(name: &str, value: &str) -> Tx {
 }
 
 pub(crate) fn append(owner: u64, value: &[u8]) -> Op {
-    Op::Append { owner: Owner(owner), value: value.to_vec() }
+    Op::Append { owner: Owner(owner), index: None, value: value.to_vec() }
 }
 
 pub(crate) fn rows(

@@ -43,12 +43,17 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(0u8..3, 0..2)
 }
 
+/// Of few hashes, so that rows share them.
+fn index() -> impl Strategy<Value = Option<u64>> {
+    proptest::sample::select(&[None, Some(0), Some(u64::MAX)][..])
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let owner = || proptest::sample::select(&OWNERS[..]).prop_map(Owner);
     prop_oneof![
         4 => (key(), value()).prop_map(|((cf, key), value)| Op::Put { cf, key, value }),
         2 => key().prop_map(|(cf, key)| Op::Delete { cf, key }),
-        4 => (owner(), value()).prop_map(|(owner, value)| Op::Append { owner, value }),
+        4 => (owner(), index(), value()).prop_map(|(owner, index, value)| Op::Append { owner, index, value }),
         1 => owner().prop_map(|owner| {
             let (start, end) = schema::rosters(owner);
             Op::DeleteRange { cf: Cf::Roster, start, end }
@@ -60,6 +65,11 @@ fn op() -> impl Strategy<Value = Op> {
         }),
         // Of one owner only, as nothing more is ever written for it.
         1 => Just(Op::Purge { owner: Owner(2) }),
+        1 => (owner(), any::<bool>(), seq()).prop_map(|(owner, all, upto)| {
+            let some = || schema::withs(owner, u64::MAX, Seq(0), upto);
+            let (start, end) = if all { schema::everything(owner) } else { some() };
+            Op::DeleteRange { cf: Cf::With, start, end }
+        }),
     ]
 }
 
@@ -125,10 +135,15 @@ impl Model {
                         of != cf || &key[..] < start.as_bytes() || &key[..] >= end.as_bytes()
                     });
                 }
-                Op::Append { owner, value } => {
+                Op::Append { owner, index, value } => {
                     self.last = (now_ms << 16).max(self.last + 1);
                     let key = [owner.0.to_be_bytes(), self.last.to_be_bytes()].concat();
                     self.rows.insert((Cf::Archive, key), value.clone());
+                    if let Some(hash) = index {
+                        let seq = self.last.to_be_bytes();
+                        let key = [owner.0.to_be_bytes(), hash.to_be_bytes(), seq].concat();
+                        self.rows.insert((Cf::With, key), Vec::new());
+                    }
                     seqs.push(Seq(self.last));
                 }
                 Op::Purge { owner } => {
@@ -155,6 +170,9 @@ impl Model {
             (Cf::Archive, schema::archives(Owner(2), Seq(1 << 16), Seq(2 << 16))),
             (Cf::Archive, schema::archives(Owner(u64::MAX), Seq(0), Seq::MAX)),
             (Cf::Archive, everything.clone()),
+            (Cf::With, schema::everything(Owner(u64::MAX))),
+            (Cf::With, schema::withs(Owner(1), u64::MAX, Seq(1 << 16), Seq(2 << 16))),
+            (Cf::With, (everything.0.clone(), schema::everything(Owner(u64::MAX)).1)),
         ] {
             let inside = |key: &[u8]| range.0.as_bytes() <= key && key < range.1.as_bytes();
             let mine = self.rows.iter().filter(|((of, key), _)| *of == cf && inside(key));
