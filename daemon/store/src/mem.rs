@@ -3,7 +3,7 @@
 //!
 //! Durable and visible: as with RocksDB, rows become visible when their round is committed. A round that is
 //! lazy throughout is visible but not yet durable; [`MemStore::crash`] forgets it unless a later round
-//! synced.
+//! synced, [`MemStore::crash_keeping`] as many of the last ones as the log happened not to lose.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Bound, ControlFlow};
@@ -28,8 +28,15 @@ pub enum Fault {
 
 /// One map per column family.
 type Tables = [BTreeMap<Key, Vec<u8>>; Cf::ALL.len()];
-/// What a key held before a round that is not yet durable.
+/// What a key held before a write.
 type Before = (Cf, Key, Option<Vec<u8>>);
+
+/// How to take back a round that no sync has covered yet.
+#[derive(Debug)]
+struct Undo {
+    before: Vec<Before>,
+    head: Seq,
+}
 
 #[derive(Debug, Clone, Default)]
 struct Rows {
@@ -45,9 +52,8 @@ struct Writing<C> {
     fault: Option<Fault>,
     held: bool,
     closed: bool,
-    /// Takes back, last first, what no sync has covered yet.
-    undo: Vec<Before>,
-    durable_head: Seq,
+    /// Rounds that no sync has covered yet, oldest first.
+    unsynced: Vec<Undo>,
 }
 
 /// A store in memory. `C` is the completion that travels with each transaction.
@@ -83,21 +89,25 @@ impl<C> MemStore<C> {
 
     /// Commits at most `max` of the transactions that wait, as one round. Returns how many these were.
     pub fn round_of(&self, max: usize, now_ms: u64, sink: &mut dyn Sink<C>) -> usize {
-        let mut completed = {
-            let mut writing = self.writing();
-            if writing.held {
-                return 0;
-            }
-            let count = writing.queue.len().min(max);
-            let round: Vec<(Tx, C)> = writing.queue.drain(..count).collect();
-            let outcomes = self.commit(&mut writing, &round, now_ms);
-            round.into_iter().zip(outcomes).map(|((_, completion), outcome)| (completion, outcome)).collect()
-        };
-        let count = Vec::len(&completed);
+        let mut completed = self.commit_of(max, now_ms);
+        let count = completed.len();
         if count > 0 {
             sink.committed(&mut completed);
         }
         count
+    }
+
+    /// The first half of [`MemStore::round_of`]: what was committed is visible, and nobody has been told. The
+    /// caller hands it to the sink, whole or in pieces, or drops it as a crash at this moment would.
+    pub fn commit_of(&self, max: usize, now_ms: u64) -> Vec<(C, Outcome)> {
+        let mut writing = self.writing();
+        if writing.held {
+            return Vec::new();
+        }
+        let count = writing.queue.len().min(max);
+        let round: Vec<(Tx, C)> = writing.queue.drain(..count).collect();
+        let outcomes = self.commit(&mut writing, &round, now_ms);
+        round.into_iter().zip(outcomes).map(|((_, completion), outcome)| (completion, outcome)).collect()
     }
 
     /// The next round which writes anything fails so.
@@ -117,13 +127,24 @@ impl<C> MemStore<C> {
 
     /// What a power loss leaves: a new store with the durable rows only. Waiting transactions are forgotten.
     pub fn crash(&self) -> MemStore<C> {
+        self.crash_keeping(0)
+    }
+
+    /// The same, but the first `rounds` of those that no sync has covered were in the log all the same.
+    pub fn crash_keeping(&self, rounds: usize) -> MemStore<C> {
         let mut rows = Rows::clone(&self.snapshot());
-        let writing = self.writing();
-        for (cf, key, before) in writing.undo.iter().rev() {
-            set(&mut rows.tables, *cf, key, before.clone());
+        for undo in self.writing().unsynced.iter().skip(rounds).rev() {
+            for (cf, key, before) in undo.before.iter().rev() {
+                set(&mut rows.tables, *cf, key, before.clone());
+            }
+            rows.head = undo.head;
         }
-        rows.head = writing.durable_head;
         MemStore::holding(rows, self.queue_max)
+    }
+
+    /// Rounds that no sync has covered yet.
+    pub fn unsynced(&self) -> usize {
+        self.writing().unsynced.len()
     }
 
     fn holding(rows: Rows, queue_max: usize) -> MemStore<C> {
@@ -134,8 +155,7 @@ impl<C> MemStore<C> {
             fault: None,
             held: false,
             closed: false,
-            undo: Vec::new(),
-            durable_head: rows.head,
+            unsynced: Vec::new(),
         };
         MemStore { rows: RwLock::new(Arc::new(rows)), writing: Mutex::new(writing), queue_max }
     }
@@ -159,13 +179,15 @@ impl<C> MemStore<C> {
         drop(target);
         let mut visible = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         let rows = Arc::make_mut(&mut visible);
+        let mut undo = Undo { before: Vec::new(), head: rows.head };
         for write in writes {
-            write.apply(&mut rows.tables, &mut writing.undo);
+            write.apply(&mut rows.tables, &mut undo.before);
         }
         rows.head = built.head.unwrap_or(rows.head);
         if built.sync {
-            writing.undo.clear();
-            writing.durable_head = rows.head;
+            writing.unsynced.clear();
+        } else {
+            writing.unsynced.push(undo);
         }
         built.outcomes
     }

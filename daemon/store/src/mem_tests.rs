@@ -96,6 +96,27 @@ fn a_crash_forgets_the_queue_and_lazy_rounds_that_no_sync_followed() {
 }
 
 #[test]
+fn a_crash_may_keep_a_prefix_of_the_rounds_that_no_sync_followed() {
+    let (store, mut seen) = (MemStore::new(), Seen::default());
+    for round in ["1", "2", "3"] {
+        store.submit(Tx { lazy: round != "1", ..put("a", round) }, 1).unwrap();
+        store.round(5, &mut seen);
+    }
+    assert_eq!(store.unsynced(), 2);
+    for (kept, expected) in [(0, b"1"), (1, b"2"), (2, b"3"), (9, b"3")] {
+        assert_eq!(value(&store.crash_keeping(kept), "a"), Some(expected.to_vec()));
+    }
+}
+
+#[test]
+fn a_committed_round_may_be_lost_before_anybody_is_told() {
+    let store = MemStore::new();
+    store.submit(put("a", "1"), 7).unwrap();
+    assert_eq!(store.commit_of(9, 5), [(7, Ok(vec![]))]);
+    assert_eq!(value(&store.crash(), "a"), Some(b"1".to_vec()));
+}
+
+#[test]
 fn a_held_store_commits_nothing_and_a_full_queue_gives_back() {
     let (store, mut seen) = (MemStore::with_queue_max(1), Seen::default());
     store.hold(true);

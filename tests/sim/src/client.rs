@@ -1,18 +1,14 @@
-//! One connection of the world and what it has been sent.
-use godwit_session::{ConnId, Connection};
+//! One scripted client of the world: its connection and what it has been sent.
+use godwit_session::ConnId;
 
-/// A client's connection, from the server's side, and its output.
-#[derive(Debug)]
+/// See the module's documentation.
+#[derive(Debug, Default)]
 pub struct Client {
-    /// Shard that owns it.
-    pub shard: usize,
-    /// Its connection number there.
+    /// Its connection at the server.
     pub at: ConnId,
-    /// The machine; `None` when the connection is gone.
-    pub conn: Option<Connection>,
     /// What it was sent and has not been taken.
     pub inbox: String,
-    /// The server has closed it.
+    /// The connection is over.
     pub closed: bool,
     /// The client reads nothing: output stays where it is.
     pub stalled: bool,

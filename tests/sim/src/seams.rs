@@ -1,34 +1,109 @@
-//! The outside of the hub, by hand: mailboxes, background jobs, clock and randomness.
+//! The outside of the hub, by hand: mailboxes, background jobs and randomness.
+//!
+//! A thread that has something for others posts it at the end of its turn, and may be overtaken by others
+//! just before: what it posts then waits in its *lane* until it is let go, and the thread does nothing else
+//! meanwhile. So notes reach a mailbox in any order that real threads could bring about, and in no other.
 use godwit_modules::note::{Background, Note, Post};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Who posts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// A shard at the end of its turn.
+    Shard(usize),
+    /// The store's writer at the end of its round.
+    Writer,
+    /// A worker at the end of its job.
+    Worker(usize),
+}
+
+/// Threads for background jobs.
+pub const WORKERS: usize = 2;
+
+#[derive(Debug)]
+struct Posts {
+    boxes: Vec<VecDeque<Note>>,
+    /// By actor, then by shard.
+    lanes: Vec<Vec<Vec<Note>>>,
+    posting: Option<usize>,
+}
 
 /// Mailboxes of the shards.
 #[derive(Debug)]
-pub struct Mail(Mutex<Vec<VecDeque<Note>>>);
+pub struct Mail(Mutex<Posts>);
 
 impl Mail {
     /// For so many shards.
     pub fn new(shards: u16) -> Mail {
-        Mail(Mutex::new((0..shards).map(|_| VecDeque::new()).collect()))
+        let shards = usize::from(shards);
+        let lane = || (0..shards).map(|_| Vec::new()).collect();
+        let boxes = (0..shards).map(|_| VecDeque::new()).collect();
+        let lanes = (0..shards + 1 + WORKERS).map(|_| lane()).collect();
+        Mail(Mutex::new(Posts { boxes, lanes, posting: None }))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Posts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next note of a shard.
     pub fn take(&self, shard: usize) -> Option<Note> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(shard)?.pop_front()
+        self.inner().boxes.get_mut(shard)?.pop_front()
+    }
+
+    /// Notes that wait for a shard.
+    pub fn waiting(&self, shard: usize) -> usize {
+        self.inner().boxes.get(shard).map_or(0, VecDeque::len)
+    }
+
+    /// What is posted while `work` runs waits in the actor's lane.
+    pub fn delayed<T>(&self, actor: Actor, work: impl FnOnce() -> T) -> T {
+        self.inner().posting = Some(self.lane(actor));
+        let result = work();
+        self.inner().posting = None;
+        result
+    }
+
+    /// True if the actor has posts that wait.
+    pub fn is_delayed(&self, actor: Actor) -> bool {
+        let lane = self.lane(actor);
+        self.inner().lanes[lane].iter().any(|notes| !notes.is_empty())
+    }
+
+    /// Lets an actor's posts to one shard go, the first that has any.
+    pub fn let_go(&self, actor: Actor) {
+        let lane = self.lane(actor);
+        let mut inner = self.inner();
+        let Posts { boxes, lanes, .. } = &mut *inner;
+        if let Some(shard) = lanes[lane].iter().position(|notes| !notes.is_empty()) {
+            boxes[shard].extend(lanes[lane][shard].drain(..));
+        }
+    }
+
+    fn lane(&self, actor: Actor) -> usize {
+        let shards = self.inner().boxes.len();
+        match actor {
+            Actor::Shard(shard) => shard,
+            Actor::Writer => shards,
+            Actor::Worker(worker) => shards + 1 + worker,
+        }
     }
 }
 
 impl Post for Mail {
     fn shards(&self) -> u16 {
-        u16::try_from(self.0.lock().unwrap_or_else(PoisonError::into_inner).len()).unwrap_or(u16::MAX)
+        u16::try_from(self.inner().boxes.len()).unwrap_or(u16::MAX)
     }
 
     fn post(&self, shard: u16, notes: &mut Vec<Note>) {
-        let mut mail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shard) = mail.get_mut(usize::from(shard)) {
-            shard.extend(notes.drain(..));
+        let mut inner = self.inner();
+        let Posts { boxes, lanes, posting } = &mut *inner;
+        let shard = usize::from(shard);
+        match posting {
+            Some(lane) => lanes[*lane][shard].append(notes),
+            None => boxes[shard].extend(notes.drain(..)),
         }
     }
 }
@@ -42,13 +117,22 @@ pub struct Jobs(Mutex<VecDeque<Job>>);
 impl Jobs {
     /// The next job.
     pub fn take(&self) -> Option<Job> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.jobs().pop_front()
+    }
+
+    /// Jobs that wait.
+    pub fn waiting(&self) -> usize {
+        self.jobs().len()
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, VecDeque<Job>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Background for Jobs {
     fn run(&self, job: Job) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(job);
+        self.jobs().push_back(job);
         true
     }
 }
@@ -79,5 +163,21 @@ impl Dice {
                 *to = from;
             }
         }
+    }
+
+    /// A number below `bound`; 0 if that is 0.
+    pub fn below(&self, bound: usize) -> usize {
+        let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
+        usize::try_from(self.next() % bound).unwrap_or(0)
+    }
+
+    /// A number in `low..=high`.
+    pub fn between(&self, low: u64, high: u64) -> u64 {
+        low + self.next() % (high.saturating_sub(low) + 1)
+    }
+
+    /// True in about `percent` of a hundred calls.
+    pub fn chance(&self, percent: u64) -> bool {
+        self.next() % 100 < percent
     }
 }
