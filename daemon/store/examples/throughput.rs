@@ -104,7 +104,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (transactions, syncs) = (stats.transactions as f64, stats.syncs.max(1) as f64);
     println!("window {window}: {:.0} transactions/s", transactions / took);
     println!("{:.1} transactions per fsync, {:.0} fsyncs/s", transactions / syncs, syncs / took);
-    println!("{:.2} ms per synced write", stats.sync_us_sum as f64 / syncs / 1000.0);
+    println!("{:.2} ms per synced write", stats.sync_us.sum as f64 / syncs / 1000.0);
     println!(
         "{:.2} µs CPU per transaction, {:.2} in the writer",
         all / transactions * 1e6,

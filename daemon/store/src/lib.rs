@@ -24,6 +24,7 @@ pub fn fail_points_from_environment() {
 mod batch;
 pub mod cf;
 mod gone;
+pub mod histogram;
 mod mem;
 mod open;
 mod queue;
@@ -36,6 +37,7 @@ pub mod tx;
 mod writer;
 
 pub use cf::{Cf, Options};
+pub use histogram::Histogram;
 pub use mem::{Fault, MemStore};
 pub use rocks::{Memory, Rocks};
 pub use schema::{Key, Owner, Seq};

@@ -9,7 +9,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::stats::{Moment, Queued};
 use crate::{Op, Submitted, Tx};
+
+/// A transaction that was submitted.
+pub(crate) struct Entry<C> {
+    pub(crate) tx: Tx,
+    pub(crate) completion: C,
+    /// When that was.
+    pub(crate) since: Moment,
+}
 
 /// A queue of transactions with their completions.
 pub(crate) struct Queue<C> {
@@ -22,7 +31,7 @@ pub(crate) struct Queue<C> {
 }
 
 struct Waiting<C> {
-    transactions: VecDeque<(Tx, C)>,
+    transactions: VecDeque<Entry<C>>,
     asleep: bool,
     closed: bool,
 }
@@ -45,7 +54,7 @@ impl<C> Queue<C> {
         if waiting.closed || self.len() >= self.max {
             return Err((tx, completion));
         }
-        waiting.transactions.push_back((tx, completion));
+        waiting.transactions.push_back(Entry { tx, completion, since: Moment::now() });
         let queued = self.queued.fetch_add(1, Ordering::Relaxed) + 1;
         self.queued_most.fetch_max(queued as u64, Ordering::Relaxed);
         let wake = std::mem::take(&mut waiting.asleep);
@@ -58,7 +67,7 @@ impl<C> Queue<C> {
 
     /// Moves everything that waits to the end of `taken`; sleeps at most `patience` when both are empty.
     /// False once the queue is closed and nothing is left.
-    pub(crate) fn take(&self, taken: &mut VecDeque<(Tx, C)>, patience: Duration) -> bool {
+    pub(crate) fn take(&self, taken: &mut VecDeque<Entry<C>>, patience: Duration) -> bool {
         let mut waiting = self.lock();
         if waiting.transactions.is_empty() && taken.is_empty() && !waiting.closed {
             waiting.asleep = true;
@@ -89,9 +98,13 @@ impl<C> Queue<C> {
         self.queued.load(Ordering::Relaxed)
     }
 
-    /// The most there ever were.
-    pub(crate) fn most(&self) -> u64 {
-        self.queued_most.load(Ordering::Relaxed)
+    /// For statistics.
+    pub(crate) fn queued(&self) -> Queued {
+        Queued {
+            now: self.len() as u64,
+            most: self.queued_most.load(Ordering::Relaxed),
+            max: self.max as u64,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting<C>> {
@@ -131,8 +144,8 @@ mod tests {
         queue.completed(1);
         queue.push(Tx::default(), 3).unwrap();
         assert!(queue.take(&mut taken, NO_PATIENCE));
-        assert_eq!(taken.iter().map(|(_, completion)| *completion).collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!(queue.most(), 2);
+        assert_eq!(taken.iter().map(|entry| entry.completion).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!((queue.queued().most, queue.queued().max), (2, 2));
     }
 
     #[test]

@@ -20,10 +20,10 @@ use std::time::Duration;
 use crate::batch::{self, Built, Target};
 use crate::cf::Options;
 use crate::gone::Gone;
-use crate::queue::{self, Queue};
+use crate::queue::{self, Entry, Queue};
 use crate::rocks::{RocksBatch, WriteError};
 use crate::sequence::Sequencer;
-use crate::stats::{Counters, HealthCell, timed};
+use crate::stats::{Counters, HealthCell, Moment, timed};
 use crate::{
     Cf, Health, Outcome, Read, Rocks, Sink, Stats, StoreError, Submit, Submitted, Tx, TxError, schema,
 };
@@ -115,7 +115,7 @@ impl<C: Send + 'static> Writer<C> {
 
     /// Counters.
     pub fn stats(&self) -> Stats {
-        self.shared.counters.read(self.shared.queue.len(), self.shared.queue.most())
+        self.shared.counters.read(self.shared.queue.queued())
     }
 
     /// Whether writes succeed.
@@ -190,14 +190,19 @@ impl<C> Work<C> {
     }
 
     /// Commits the head of `taken`.
-    fn round(&mut self, taken: &mut VecDeque<(Tx, C)>, completed: &mut Vec<(C, Outcome)>) {
+    fn round(&mut self, taken: &mut VecDeque<Entry<C>>, completed: &mut Vec<(C, Outcome)>) {
         crate::fail_point!("store::before_batch");
         let count = self.count(taken);
-        let round = || taken.iter().take(count).map(|(tx, _)| tx);
+        let round = || taken.iter().take(count).map(|entry| &entry.tx);
         let outcomes = self.commit(round());
         let conflicts = outcomes.iter().filter(|outcome| **outcome == Err(TxError::Conflict)).count();
-        let transactions = taken.drain(..count).zip(outcomes);
-        completed.extend(transactions.map(|((_, completion), outcome)| (completion, outcome)));
+        let now = Moment::now();
+        for (entry, outcome) in taken.drain(..count).zip(outcomes) {
+            if outcome.is_ok() {
+                self.shared.counters.committed(now.since(entry.since));
+            }
+            completed.push((entry.completion, outcome));
+        }
         crate::fail_point!("store::before_completions");
         self.shared.queue.completed(count);
         self.shared.counters.completed(count, conflicts);
@@ -207,11 +212,11 @@ impl<C> Work<C> {
     }
 
     /// How many transactions one round takes: at least one.
-    fn count(&self, taken: &VecDeque<(Tx, C)>) -> usize {
+    fn count(&self, taken: &VecDeque<Entry<C>>) -> usize {
         let mut bytes = 0;
-        let mut fits = |(tx, _): &&(Tx, C)| {
+        let mut fits = |entry: &&Entry<C>| {
             let room = bytes < self.round_bytes_max;
-            bytes += queue::bytes(tx);
+            bytes += queue::bytes(&entry.tx);
             room
         };
         taken.iter().take(self.round_max).take_while(|next| fits(next)).count().max(1)
@@ -243,7 +248,7 @@ impl<C> Work<C> {
         let now_ms = (self.clock)();
         match result {
             Ok(()) => {
-                self.shared.counters.wrote(bytes, built.sync.then_some(took));
+                self.shared.counters.wrote(bytes, built.outcomes.len(), built.sync.then_some(took));
                 self.shared.health.succeeded(now_ms);
                 self.reopen_at_ms = None;
                 if let Some(head) = built.head {
@@ -257,7 +262,7 @@ impl<C> Work<C> {
 
     fn failed(&mut self, error: WriteError, now_ms: u64) -> TxError {
         self.shared.counters.failed();
-        self.shared.health.failed(now_ms, error.text.clone());
+        self.shared.health.failed(now_ms, error.full, error.text.clone());
         if error.heals_itself {
             self.reopen_at_ms = None;
         } else if self.reopen_at_ms.is_none() {
@@ -273,7 +278,7 @@ impl<C> Work<C> {
         }
         self.reopen_at_ms = Some(now_ms.saturating_add(REOPEN_PAUSE_MS));
         if let Err(error) = self.shared.store.reopen() {
-            self.shared.health.failed(now_ms, error.to_string());
+            self.shared.health.failed(now_ms, false, error.to_string());
         }
     }
 

@@ -213,7 +213,7 @@ pub struct Status {
 }
 
 /// The store's state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoreStatus {
     /// Writes succeed.
     pub ok: bool,
@@ -225,12 +225,62 @@ pub struct StoreStatus {
     pub queued: u64,
     /// Transactions completed.
     pub transactions: u64,
-    /// Rounds synced to disk.
+    /// The most that ever waited.
+    pub queued_most: u64,
+    /// The most that may.
+    pub queue_max: u64,
+    /// Writes for want of space fail.
+    pub full: bool,
+    /// Rounds written, synced or not.
+    pub rounds: u64,
+    /// Rounds synced to disk: fsyncs.
     pub syncs: u64,
+    /// Rounds whose write failed.
+    pub failures: u64,
+    /// Bytes written to the log.
+    pub written_bytes: u64,
     /// Mean time of a sync, in microseconds.
     pub sync_us_mean: u64,
+    /// Longest time of a sync, in microseconds.
+    pub sync_us_most: u64,
+    /// Mean time from the submission of a transaction to its commit, in microseconds.
+    pub commit_us_mean: u64,
+    /// The longest, in microseconds.
+    pub commit_us_most: u64,
+    /// Most transactions that shared one sync.
+    pub together_most: u64,
+    /// Transactions and stored messages for each sync, since the start.
+    pub per_sync: PerSync,
+    /// What the last seconds were like.
+    pub lately: Pace,
     /// Memory of memtables, block cache and table readers.
     pub memory_bytes: u64,
+}
+
+/// How many share a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct PerSync {
+    /// Transactions.
+    pub transactions: f64,
+    /// Stored messages.
+    pub messages: f64,
+}
+
+/// The store over the last interval that was measured; all zero before the first one ended.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Pace {
+    /// Length of the interval.
+    pub interval_s: f64,
+    /// Syncs in a second.
+    pub syncs_per_s: f64,
+    /// Transactions in a second.
+    pub transactions_per_s: f64,
+    /// Stored messages in a second.
+    pub messages_per_s: f64,
+    /// Transactions and stored messages for each sync.
+    pub per_sync: PerSync,
+    /// Mean time of a sync, in microseconds.
+    pub sync_us_mean: f64,
 }
 
 /// A certificate in use.

@@ -67,7 +67,7 @@ fn a_full_device_refuses_acknowledges_nothing_and_recovers() {
     let failed = until_full(&fixture, &mut acknowledged);
     assert!(matches!(failed, Err(TxError::Full(_))), "{failed:?}");
     let health = fixture.opened.writer.health();
-    assert!(!health.ok && health.last_error.is_some_and(|error| error.contains("No space")));
+    assert!(!health.ok && health.full && health.last_error.is_some_and(|error| error.contains("No space")));
     assert_eq!(
         archived(&fixture.opened.store),
         acknowledged,

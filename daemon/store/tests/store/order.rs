@@ -61,6 +61,11 @@ fn completions_come_in_commit_order_after_their_rows_are_readable() {
     let stats = writer.stats();
     assert_eq!((stats.transactions, stats.queued), (u64::from(THREADS * EACH), 0));
     assert!(stats.rounds >= u64::from(THREADS * EACH) / 100 && stats.syncs == stats.rounds);
+    // Every one of them shared a synced write with some others, and has its latency.
+    let (together, commit) = (stats.synced_together, stats.commit_us);
+    assert_eq!((together.sum, together.count()), (stats.transactions, stats.syncs));
+    assert_eq!(commit.count(), stats.transactions);
+    assert!(commit.most >= stats.sync_us.mean() && stats.sync_us.count() == stats.syncs);
 }
 
 #[test]
@@ -72,6 +77,7 @@ fn empty_and_refused_rounds_write_nothing_and_lazy_ones_do_not_sync() {
     assert_eq!(fixture.commit(Tx { guards: vec![guard], ..put("a", "1") }), Err(TxError::Conflict));
     let stats = fixture.opened.writer.stats();
     assert_eq!((stats.rounds, stats.transactions, stats.conflicts), (0, 2, 1));
+    assert_eq!(stats.commit_us.count(), 1, "what was refused was not committed");
 
     fixture.commit(Tx { lazy: true, ..put("a", "1") }).unwrap();
     assert_eq!(fixture.row("a"), Some(b"1".to_vec()));
@@ -81,7 +87,7 @@ fn empty_and_refused_rounds_write_nothing_and_lazy_ones_do_not_sync() {
     fixture.commit(put("a", "2")).unwrap();
     let stats = fixture.opened.writer.stats();
     assert_eq!((stats.rounds, stats.syncs), (2, 1));
-    assert!(stats.bytes > 0 && stats.sync_us_sum >= stats.sync_us_last);
+    assert!(stats.bytes > 0 && stats.sync_us.most >= stats.sync_us_last);
 }
 
 #[test]
