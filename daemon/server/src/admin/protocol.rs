@@ -213,7 +213,7 @@ pub struct Status {
 }
 
 /// The store's state.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct StoreStatus {
     /// Writes succeed.
     pub ok: bool,
@@ -229,7 +229,7 @@ pub struct StoreStatus {
     pub queued_most: u64,
     /// The most that may.
     pub queue_max: u64,
-    /// Writes for want of space fail.
+    /// Writes fail for want of space.
     pub full: bool,
     /// Rounds written, synced or not.
     pub rounds: u64,

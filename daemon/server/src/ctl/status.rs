@@ -2,8 +2,8 @@
 use super::args::{Ctl, Json};
 use super::exit::Failed;
 use super::print;
-use super::table::{bytes, span, time};
-use crate::admin::protocol::{Answer, Operations, Request, Status};
+use super::table::{bytes, micros, span, time};
+use crate::admin::protocol::{Answer, Operations, Request, Status, StoreStatus};
 use std::fmt::Write;
 
 pub(super) fn run(ctl: &Ctl, args: &Json) -> Result<(), Failed> {
@@ -21,7 +21,7 @@ fn text(status: &Status) -> String {
     lines.push(("ceiling", status.ceiling.line()));
     lines
         .push(("sessions", format!("{}, of which {} wait for resumption", status.sessions, status.detached)));
-    lines.push(("store", store(status)));
+    lines.extend(store(&status.store));
     lines.push((
         "memory",
         format!("{} resident, {} allocated", bytes(status.rss_bytes), bytes(status.memory.allocated_bytes)),
@@ -54,13 +54,86 @@ fn text(status: &Status) -> String {
     text
 }
 
-fn store(status: &Status) -> String {
-    let store = &status.store;
+fn store(store: &StoreStatus) -> Vec<(&'static str, String)> {
+    let why = match store.full {
+        true => "NO SPACE",
+        false => "NO WRITES",
+    };
     let health = match (&store.last_error, store.ok) {
-        (Some(error), false) => format!("NO WRITES since {}: {error}", time(store.since_ms)),
-        (None, false) => format!("NO WRITES since {}", time(store.since_ms)),
+        (Some(error), false) => format!("{why} since {}: {error}", time(store.since_ms)),
+        (None, false) => format!("{why} since {}", time(store.since_ms)),
         (_, true) => "ok".into(),
     };
     let memory = bytes(store.memory_bytes);
-    format!("{health}, {} transactions, {} waiting, {memory} of memory", store.transactions, store.queued)
+    let written = bytes(store.written_bytes);
+    let (all, now) = (&store.per_sync, &store.lately);
+    vec![
+        ("store", format!("{health}, {written} written, {memory} of memory")),
+        (
+            "transactions",
+            format!(
+                "{}, {} waiting now, {} at most of {}; {} from submission to commit, at most {}",
+                store.transactions,
+                store.queued,
+                store.queued_most,
+                store.queue_max,
+                micros(store.commit_us_mean),
+                micros(store.commit_us_most)
+            ),
+        ),
+        (
+            "fsyncs",
+            format!(
+                "{}, each with {:.1} transactions and {:.1} messages, {} transactions at most; \
+                 {}, at most {}",
+                store.syncs,
+                all.transactions,
+                all.messages,
+                store.together_most,
+                micros(store.sync_us_mean),
+                micros(store.sync_us_most)
+            ),
+        ),
+        (
+            "",
+            format!(
+                "in the last {:.0} s: {:.1}/s, each with {:.1} transactions and {:.1} messages",
+                now.interval_s, now.syncs_per_s, now.per_sync.transactions, now.per_sync.messages
+            ),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::protocol::{Pace, PerSync};
+
+    fn lines(status: &StoreStatus) -> String {
+        store(status).iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
+    }
+
+    #[test]
+    fn a_store_that_takes_no_writes_says_why_and_since_when() {
+        let error = Some("IO error: No space left on device".to_owned());
+        let mut status = StoreStatus { full: true, since_ms: 0, last_error: error, ..StoreStatus::default() };
+        let text = lines(&status);
+        assert!(text.contains("NO SPACE since 1970-01-01T00:00:00Z: IO error: No space left"), "{text}");
+        status.full = false;
+        assert!(lines(&status).contains("NO WRITES since 1970"), "{}", lines(&status));
+        status.ok = true;
+        let text = lines(&status);
+        assert!(text.starts_with("store: ok") && !text.contains("IO error"), "{text}");
+    }
+
+    #[test]
+    fn fsyncs_show_how_many_messages_share_one() {
+        let per_sync = PerSync { transactions: 41.25, messages: 20.5 };
+        let lately = Pace { interval_s: 5.0, syncs_per_s: 210.4, per_sync, ..Pace::default() };
+        let status =
+            StoreStatus { ok: true, syncs: 7, sync_us_mean: 150, per_sync, lately, ..Default::default() };
+        let text = lines(&status);
+        assert!(text.contains("fsyncs: 7, each with 41.2 transactions and 20.5 messages"), "{text}");
+        assert!(text.contains("150 µs") && text.contains("in the last 5 s: 210.4/s"), "{text}");
+    }
 }

@@ -52,6 +52,15 @@ pub(super) fn bytes(n: u64) -> String {
     }
 }
 
+/// Microseconds in a fitting unit.
+pub(super) fn micros(n: u64) -> String {
+    match n {
+        0..1_000 => format!("{n} µs"),
+        1_000..1_000_000 => format!("{}.{} ms", n / 1_000, n / 100 % 10),
+        _ => format!("{}.{} s", n / 1_000_000, n / 100_000 % 10),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +76,7 @@ mod tests {
     fn numbers_have_units() {
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(3 << 29), "1.5 GiB");
+        assert_eq!([micros(999), micros(1_960), micros(2_500_000)], ["999 µs", "1.9 ms", "2.5 s"]);
         assert_eq!(span(90_061_000), "1day 1h");
         assert_eq!(time(0), "1970-01-01T00:00:00Z");
     }

@@ -1,5 +1,6 @@
 //! Everything that runs, and the order in which it starts: what cannot be undone comes last, and no port
 //! opens before the store is open.
+use super::pace::Pacer;
 use super::secrets::Secrets;
 use super::shards::{Mailboxes, Server};
 use super::workers::Workers;
@@ -48,6 +49,7 @@ pub(super) struct Daemon {
     /// Threads that the watchdog found stuck at its last look.
     pub(super) stuck: Mutex<Vec<String>>,
     pub(super) reload: Mutex<Option<ReloadStatus>>,
+    pub(super) pacer: Mutex<Pacer>,
 }
 
 /// The shards' threads.
@@ -110,6 +112,7 @@ impl Daemon {
             shard_stats: (0..shards).map(|_| Arc::default()).collect(),
             stuck: Mutex::default(),
             reload: Mutex::default(),
+            pacer: Mutex::default(),
         };
         let threads = daemon.start_shards(&Arc::new(tls), listeners)?;
         Ok((Arc::new(daemon), threads))

@@ -2,9 +2,11 @@
 
 mod daemon;
 mod operations;
+mod pace;
 mod reload;
 mod secrets;
 mod shards;
+mod status;
 mod watch;
 mod workers;
 

@@ -48,6 +48,8 @@ pub(super) async fn housekeeping(daemon: Arc<Daemon>) {
     let mut last = String::new();
     for number in 0u64.. {
         looks.tick().await;
+        let messages = daemon.hub.counters.messages_stored.load(Ordering::Relaxed);
+        locked(&daemon.pacer).look((daemon.clock)(), &daemon.writer.stats(), messages);
         let health = daemon.writer.health();
         if health.ok != writes {
             writes = health.ok;

@@ -1,0 +1,118 @@
+//! What `godwitctl status` is told.
+use super::daemon::{Daemon, locked};
+use super::pace::per_sync;
+use crate::admin::protocol::{CertificateRow, Status, StoreStatus};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+impl Daemon {
+    /// What `godwitctl status` shows.
+    pub(super) fn status(&self) -> Status {
+        let counters = &self.hub.counters;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            started_ms: self.started_ms,
+            now_ms: (self.clock)(),
+            domains: self.config().domains.iter().map(ToString::to_string).collect(),
+            connections: self.connections.now() as u64,
+            ceiling: self.ceiling.clone(),
+            sessions: get(&counters.sessions),
+            detached: get(&counters.detached),
+            counters: self.counters(),
+            store: self.store_status(),
+            certificates: self.certificate_rows(),
+            memory: crate::alloc::memory(),
+            rss_bytes: resident_bytes(),
+            log_lines_dropped: self.logging.dropped(),
+            stuck: locked(&self.stuck).clone(),
+            reload: locked(&self.reload).clone(),
+        }
+    }
+
+    fn counters(&self) -> BTreeMap<String, u64> {
+        let hub = &self.hub.counters;
+        let of_hub = [
+            ("stanzas", &hub.stanzas),
+            ("messages_stored", &hub.messages_stored),
+            ("messages_unstored", &hub.messages_unstored),
+            ("delivered", &hub.delivered),
+            ("errors_sent", &hub.errors_sent),
+            ("conflicts", &hub.conflicts),
+            ("writes_failed", &hub.writes_failed),
+            ("logins", &hub.logins),
+            ("logins_failed", &hub.logins_failed),
+            ("resumed", &hub.resumed),
+            ("panics", &hub.panics),
+        ];
+        let mut counters: BTreeMap<String, u64> =
+            of_hub.iter().map(|(name, n)| ((*name).to_owned(), n.load(Ordering::Relaxed))).collect();
+        for shard in &self.shard_stats {
+            let of_shard = [
+                ("accepted", &shard.accepted),
+                ("refused_full", &shard.refused_full),
+                ("refused_host", &shard.refused_host),
+                ("accept_starved", &shard.accept_starved),
+                ("handshakes_tls12", &shard.handshakes_tls12),
+                ("handshakes_tls13", &shard.handshakes_tls13),
+                ("handshakes_resumed", &shard.handshakes_resumed),
+                ("tls_failures", &shard.tls_failures),
+                ("closed_send_queue_full", &shard.closed.send_queue_full),
+                ("bytes_in", &shard.bytes_in),
+                ("bytes_out", &shard.bytes_out),
+                ("queued_bytes", &shard.queued_bytes),
+            ];
+            for (name, n) in of_shard {
+                *counters.entry(name.to_owned()).or_default() += n.get();
+            }
+        }
+        counters
+    }
+
+    fn store_status(&self) -> StoreStatus {
+        let (stats, health) = (self.writer.stats(), self.writer.health());
+        let memory = self.store.memory().unwrap_or_default();
+        let messages = self.hub.counters.messages_stored.load(Ordering::Relaxed);
+        StoreStatus {
+            ok: health.ok,
+            full: health.full,
+            since_ms: health.since_ms,
+            last_error: health.last_error,
+            queued: stats.queued,
+            queued_most: stats.queued_most,
+            queue_max: stats.queue_max,
+            transactions: stats.transactions,
+            rounds: stats.rounds,
+            syncs: stats.syncs,
+            failures: stats.failures,
+            written_bytes: stats.bytes,
+            sync_us_mean: stats.sync_us.mean(),
+            sync_us_most: stats.sync_us.most,
+            commit_us_mean: stats.commit_us.mean(),
+            commit_us_most: stats.commit_us.most,
+            together_most: stats.synced_together.most,
+            per_sync: per_sync(stats.synced_together.sum as f64, messages as f64, stats.syncs as f64),
+            lately: locked(&self.pacer).pace(),
+            memory_bytes: memory.memtables + memory.block_cache + memory.table_readers,
+        }
+    }
+
+    fn certificate_rows(&self) -> Vec<CertificateRow> {
+        let now = i64::try_from((self.clock)() / 1000).unwrap_or(i64::MAX);
+        let row = |status: godwit_edge::tls::CertificateStatus| CertificateRow {
+            file: status.chain.display().to_string(),
+            expires_ms: u64::try_from(status.not_after).unwrap_or(0).saturating_mul(1000),
+            warning: status.warning(now),
+            names: status.names,
+        };
+        self.certificates.status().into_iter().map(row).collect()
+    }
+}
+
+/// Resident set of this process.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+}
