@@ -85,6 +85,51 @@ def test_accounts_with_the_daemon_running(daemon):
     assert daemon.ctl("account", "remove", jid, check=False).returncode != 0
 
 
+def roster(raw):
+    """The roster as {contact: subscription}."""
+    items = raw.iq("get", "<query xmlns='jabber:iq:roster'/>", ident="roster").iter("{jabber:iq:roster}item")
+    return {item.get("jid"): item.get("subscription") for item in items}
+
+
+def befriend(one, other):
+    """Both see each other's presence; returns when both rosters say so."""
+    names = [raw.jid.split("/")[0] for raw in (one, other)]
+    for kind in ("subscribe", "subscribed"):
+        for raw, to in ((one, names[1]), (other, names[0])):
+            raw.send(f"<presence to='{to}' type='{kind}'/>")
+            raw.sync()
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["through-the-daemon", "in-the-store"])
+def test_contacts_lose_an_account_that_is_removed(own_daemon, running):
+    daemon = own_daemon()
+    for name in ("ann", "ben"):
+        daemon.add_account(f"{name}@localhost", PASSWORD)
+    with RawClient(daemon) as ann, RawClient(daemon) as ben:
+        for name, raw in (("ann", ann), ("ben", ben)):
+            raw.jid = raw.login(name, PASSWORD)
+            roster(raw)
+            raw.send("<presence/>")
+            raw.sync()
+        befriend(ann, ben)
+        assert roster(ben) == {"ann@localhost": "both"}
+        if running:
+            daemon.ctl("account", "remove", "ann@localhost")
+            gone = ben.until(lambda e: e.get("from") == ann.jid and e.get("type") == "unavailable")
+            assert gone is not None
+            ann.stream_error()
+            assert roster(ben) == {"ann@localhost": "none"}
+    if not running:
+        daemon.stop()
+        said = daemon.ctl("account", "remove", "ann@localhost").stderr
+        assert "no daemon is running" in said
+        daemon.start()
+    with RawClient(daemon) as ben:
+        ben.login("ben", PASSWORD)
+        assert roster(ben) == {"ann@localhost": "none"}
+    assert daemon.ctl("account", "list").stdout.split().count("ann@localhost") == 0
+
+
 def test_a_generated_password_logs_in(daemon):
     printed = daemon.ctl("account", "add", "made@localhost", "--generate").stdout.split()
     logged_in = False

@@ -109,16 +109,23 @@ fn damaged(bare: &str) -> StoreError {
     ))
 }
 
-/// Visits all accounts in the order of their addresses.
-pub fn each(store: &dyn Read, visit: &mut dyn FnMut(&str, &Record)) -> Result<(), StoreError> {
-    let (start, end) = schema::accounts();
+/// Visits accounts in the order of their addresses, those behind `after` if it is given, until `visit` breaks.
+pub fn each(
+    store: &dyn Read,
+    after: Option<&str>,
+    visit: &mut dyn FnMut(&str, &Record) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let (start, end) = after.map_or_else(schema::accounts, schema::accounts_after);
     let mut bad = None;
-    store.scan(&Range { cf: Cf::Accounts, start, end, reverse: false }, &mut |key, value| {
-        match (std::str::from_utf8(key), Record::decode(value)) {
-            (Ok(bare), Some(record)) => visit(bare, &record),
-            (bare, _) => bad = Some(damaged(bare.unwrap_or("?"))),
+    store.scan(&Range { cf: Cf::Accounts, start, end, reverse: false }, &mut |key, value| match (
+        std::str::from_utf8(key),
+        Record::decode(value),
+    ) {
+        (Ok(bare), Some(record)) => visit(bare, &record),
+        (bare, _) => {
+            bad = Some(damaged(bare.unwrap_or("?")));
+            ControlFlow::Continue(())
         }
-        ControlFlow::Continue(())
     })?;
     bad.map_or(Ok(()), Err)
 }
@@ -191,26 +198,14 @@ pub fn passwd(
     })
 }
 
-/// Transaction that removes an account and everything held for it. Its contacts' rosters are the roster
-/// module's.
-pub fn remove(store: &dyn Read, jid: &Jid) -> Result<(u64, Tx), AccountError> {
+/// Transaction that removes an account and everything held for it. The rest of its end, its contacts' rosters
+/// among it, is in `removal.rs`.
+pub(crate) fn remove(store: &dyn Read, jid: &Jid) -> Result<(u64, Tx), AccountError> {
     let bare = jid.bare_str();
     let key = schema::account(bare);
     let old = store.get(Cf::Accounts, &key)?.ok_or_else(|| AccountError::Missing(bare.into()))?;
     let record = Record::decode(&old).ok_or_else(|| damaged(bare))?;
-    let owner = Owner(record.owner);
-    let range = |cf, (start, end)| Op::DeleteRange { cf, start, end };
-    Ok((
-        record.owner,
-        Tx {
-            guards: vec![Guard { cf: Cf::Accounts, key: key.clone(), expect: Expect::Value(old) }],
-            ops: vec![
-                Op::Delete { cf: Cf::Accounts, key },
-                range(Cf::Roster, schema::rosters(owner)),
-                range(Cf::Archive, schema::archives(owner, godwit_store::Seq(0), godwit_store::Seq::MAX)),
-                range(Cf::State, schema::states(owner)),
-            ],
-            lazy: false,
-        },
-    ))
+    let guard = Guard { cf: Cf::Accounts, key: key.clone(), expect: Expect::Value(old) };
+    let ops = vec![Op::Delete { cf: Cf::Accounts, key }, Op::Purge { owner: Owner(record.owner) }];
+    Ok((record.owner, Tx { guards: vec![guard], ops, lazy: false }))
 }

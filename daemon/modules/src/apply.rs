@@ -9,7 +9,7 @@ use crate::registry::{Entry, Live};
 use crate::{feed, row};
 use godwit_session::{Event, Outgoing, SessionId, Stored};
 use godwit_store::{Cf, Owner, Seq, Tx, schema};
-use godwit_wire::{Jid, StreamError, Writer};
+use godwit_wire::{Jid, StreamCondition, StreamError, Writer};
 use std::sync::Arc;
 
 impl Hub {
@@ -47,6 +47,7 @@ impl Hub {
                 Effect::Probe { bare, to } => self.probe(origin, &bare, to.as_deref(), post),
                 Effect::Gone { bare, to } => self.gone(&bare, &to, post),
                 Effect::End { bare, except, error } => self.end_all(&bare, except, &error, post),
+                Effect::Removed { bare, owner } => self.removed(&bare, owner, post),
             }
         }
     }
@@ -197,6 +198,17 @@ impl Hub {
                 post.event(live.address(entry.id), entry.place, Event::Close(error.clone()));
             }
         });
+    }
+
+    fn removed(&self, bare: &str, owner: u64, post: &mut Poster) {
+        let found = self.registry.with(bare, |live| {
+            live.removed |= live.owner == owner;
+            live.owner == owner
+        });
+        if found == Some(true) {
+            let error = StreamError::new(StreamCondition::NotAuthorized).with_text("the account was removed");
+            self.end_all(bare, None, &error, post);
+        }
     }
 
     /// A client acknowledged stored messages.

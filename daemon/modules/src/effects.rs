@@ -88,6 +88,13 @@ pub enum Effect {
         /// What its client is told.
         error: StreamError,
     },
+    /// A local account is removed: nobody finds it any more, and its sessions end.
+    Removed {
+        /// Bare JID.
+        bare: Box<str>,
+        /// Account number; another account may have the name by now.
+        owner: u64,
+    },
 }
 
 /// What a slow job has to work with: it runs on a background thread.

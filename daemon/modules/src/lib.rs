@@ -19,6 +19,7 @@ pub mod module;
 pub mod note;
 pub mod pending;
 pub mod registry;
+pub mod removal;
 pub mod rfc6121_presence;
 pub mod rfc6121_roster;
 pub mod rfc6121_subscription;

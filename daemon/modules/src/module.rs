@@ -120,7 +120,8 @@ pub struct Cx<'a> {
 impl Cx<'_> {
     /// Number of a local account, if it exists.
     pub fn account(&self, bare: &str) -> Result<Option<u64>, StanzaError> {
-        if let Some(owner) = self.registry.with(bare, |live| live.owner) {
+        let found = self.registry.with(bare, |live| (!live.removed).then_some(live.owner));
+        if let Some(owner) = found.flatten() {
             return Ok(Some(owner));
         }
         Ok(crate::accounts::read(self.store, bare).map_err(unreadable)?.map(|account| account.owner))

@@ -16,6 +16,18 @@ pub enum Completion {
     Saved(Arc<str>),
     /// Somebody waits for it (accounts).
     Told(Box<dyn FnOnce(Outcome) + Send>),
+    /// The same, and it has effects.
+    Acted(Box<Acted>),
+}
+
+/// Something that was asked for outside of all sessions.
+pub struct Acted {
+    /// In whose name.
+    pub(crate) origin: Origin,
+    /// What happens once it is durable.
+    pub(crate) after: Vec<Effect>,
+    /// Who waits for it.
+    pub(crate) told: Box<dyn FnOnce(Outcome) + Send>,
 }
 
 /// A stanza whose transaction is under way.
@@ -158,6 +170,9 @@ impl Hub {
                 }
             }
             Err(TxError::Conflict) => self.again(pending, post),
+            // The recipient: decided again, as there is no such account now.
+            Err(TxError::Gone(owner)) if owner.0 != pending.origin.owner => self.again(pending, post),
+            Err(error @ TxError::Gone(_)) => self.failed(pending, &error, post),
             Err(error) => {
                 Counters::up(&self.counters.writes_failed);
                 self.failed(pending, &error, post);
@@ -179,8 +194,8 @@ impl Hub {
         pending.tries += 1;
         let settings = self.settings();
         let Some(stanza) = pending.stanza.take() else {
-            // The end of a session whose account has just been removed: nothing to write, but its contacts
-            // are told.
+            // The end of a session that raced with something else: nothing to write, but its contacts are
+            // told.
             return self.failed(pending, &TxError::Conflict, post);
         };
         let mut fx = if pending.tries > settings.tries_max {
@@ -199,11 +214,12 @@ impl Hub {
 
     /// Nothing of it was written: nothing is acknowledged, the sender is told.
     fn failed(&self, pending: Pending, error: &TxError, post: &mut Poster) {
-        let condition = match error {
-            TxError::Full(_) => Condition::ResourceConstraint,
-            _ => Condition::InternalServerError,
+        let (condition, why) = match error {
+            TxError::Full(_) => (Condition::ResourceConstraint, "the server could not store this"),
+            TxError::Gone(_) => (Condition::NotAuthorized, "the account was removed"),
+            _ => (Condition::InternalServerError, "the server could not store this"),
         };
-        let answer = StanzaError::new(condition).with_text("the server could not store this");
+        let answer = StanzaError::new(condition).with_text(why);
         if let Some(stanza) = &pending.stanza {
             let fx = self.refuse(stanza, &answer);
             self.apply(&pending.origin, fx.after, &[], post);
@@ -244,6 +260,13 @@ impl Sink<Completion> for HubSink {
                 Completion::Stanza(pending) => self.hub.completed(*pending, outcome, &mut self.post),
                 Completion::Saved(bare) => self.hub.saved(&bare, outcome.is_ok()),
                 Completion::Told(tell) => tell(outcome),
+                Completion::Acted(acted) => {
+                    let Acted { origin, after, told } = *acted;
+                    if let Ok(seqs) = &outcome {
+                        self.hub.apply(&origin, after, seqs, &mut self.post);
+                    }
+                    told(outcome);
+                }
             }
         }
         self.post.flush(&*self.hub.outside.post);

@@ -69,6 +69,8 @@ pub struct Live {
     pub saving: bool,
     /// It changed since that was queued.
     pub unsaved: bool,
+    /// The account was removed; its sessions are about to end.
+    pub removed: bool,
 }
 
 impl Live {

@@ -136,6 +136,7 @@ impl Hub {
             delivery,
             saving: false,
             unsaved: false,
+            removed: false,
         })
     }
 

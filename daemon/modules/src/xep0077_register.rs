@@ -3,11 +3,10 @@
 use crate::accounts::{self, AccountError};
 use crate::effects::{Effect, Effects, Slow};
 use crate::hub::Hub;
-use crate::module::{Cx, Info, Iq, Module, Target, unreadable};
+use crate::module::{Cx, Info, Iq, Module, Target};
 use crate::note::Note;
 use crate::pending::Completion;
-use crate::rfc6121_subscription as subscription;
-use crate::roster;
+use crate::removal;
 use crate::route::error_reply;
 use crate::throttle::counted;
 use godwit_session::{Event, Millis, Place, Reply};
@@ -128,31 +127,11 @@ fn remove(cx: &Cx<'_>, iq: &Iq<'_>, fx: &mut Effects) -> Result<(), StanzaError>
     if iq.payload.children().count() != 1 {
         return Err(StanzaError::new(Condition::BadRequest));
     }
-    let own = cx.origin.jid.bare();
-    let (_, tx) = accounts::remove(cx.store, &own).map_err(|error| refusal(&error))?;
-    fx.tx = tx;
-    goodbye(cx, &own, fx)?;
-    iq.result(b"", fx);
-    let error = StreamError::new(StreamCondition::NotAuthorized).with_text("the account was removed");
-    fx.then(Effect::End { bare: own.bare_str().into(), except: None, error });
-    Ok(())
-}
-
-/// The contacts' side: as if the account had ended each subscription.
-fn goodbye(cx: &Cx<'_>, own: &Jid, fx: &mut Effects) -> Result<(), StanzaError> {
-    let mut contacts = Vec::new();
-    roster::each(cx.store, cx.origin.owner, &mut |contact, _| contacts.push(contact.to_owned()))
-        .map_err(unreadable)?;
-    for contact in contacts {
-        let Ok(jid) = Jid::parse(&contact) else { continue };
-        if !cx.is_local(jid.domain()) {
-            continue;
-        }
-        if let Some(owner) = cx.account(&contact)? {
-            let mine = roster::read(cx, cx.origin.owner, &contact)?;
-            subscription::forget(cx, own, &mine, &contact, owner, fx)?;
-        }
-    }
+    removal::remove(cx, fx).map_err(|error| refusal(&error))?;
+    // Behind the effects of the removal comes the end of the session: the answer goes before them.
+    let mut out = Vec::new();
+    iq.stanza.iq_result(&mut out, b"");
+    fx.after.insert(0, Effect::Send(out.into()));
     Ok(())
 }
 

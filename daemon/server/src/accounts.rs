@@ -1,9 +1,11 @@
 //! Account requests, carried out on a store: the daemon's own, or one that `godwitctl` opened with no daemon
 //! running.
 use crate::admin::protocol::{AccountRow, Accounts, Answer, Failure, FailureKind, ROWS_MAX, Request};
+use godwit_modules::Settings;
 use godwit_modules::accounts::{self, AccountError};
 use godwit_store::{Outcome, Read, Tx, TxError};
 use godwit_wire::Jid;
+use std::ops::ControlFlow;
 
 /// Tries of a transaction whose account changed meanwhile.
 const TRIES_MAX: u32 = 5;
@@ -14,8 +16,10 @@ pub struct Access<'a> {
     pub store: &'a dyn Read,
     /// Commits a transaction and waits until it is durable.
     pub commit: &'a dyn Fn(Tx) -> Outcome,
-    /// Domains served.
-    pub domains: &'a [Box<str>],
+    /// Settings, of which the domains served matter here.
+    pub settings: &'a Settings,
+    /// Removes an account: makes the transaction, and has it committed.
+    pub remove: &'a dyn Fn(&Jid) -> Result<Outcome, AccountError>,
     /// Milliseconds since 1970.
     pub now: u64,
     /// Cryptographically random bytes.
@@ -28,15 +32,17 @@ impl Access<'_> {
         match request {
             Request::AccountAdd { jid, password } => {
                 let jid = self.address(jid)?;
-                self.retry(|| accounts::add(self.store, &jid, password.reveal(), self.now, self.random))
+                let add = || accounts::add(self.store, &jid, password.reveal(), self.now, self.random);
+                retry(|| add().map(self.commit))
             }
             Request::AccountPasswd { jid, password } => {
                 let jid = self.address(jid)?;
-                self.retry(|| accounts::passwd(self.store, &jid, password.reveal(), self.random))
+                let passwd = || accounts::passwd(self.store, &jid, password.reveal(), self.random);
+                retry(|| passwd().map(self.commit))
             }
             Request::AccountRemove { jid } => {
                 let jid = self.address(jid)?;
-                self.retry(|| accounts::remove(self.store, &jid).map(|(_, tx)| tx))
+                retry(|| (self.remove)(&jid))
             }
             Request::AccountList { after } => self.list(after.as_deref()),
             Request::Status | Request::Sessions { .. } => {
@@ -46,35 +52,34 @@ impl Access<'_> {
     }
 
     fn address(&self, text: &str) -> Result<Jid, Failure> {
-        accounts::address(text, self.domains).map_err(|e| failure(&e))
-    }
-
-    fn retry(&self, make: impl Fn() -> Result<Tx, AccountError>) -> Result<Answer, Failure> {
-        for _ in 0..TRIES_MAX {
-            let tx = make().map_err(|e| failure(&e))?;
-            match (self.commit)(tx) {
-                Ok(_) => return Ok(Answer::Done),
-                // Read again: the account is there now, or gone, or has another password.
-                Err(TxError::Conflict) => {}
-                Err(e) => return Err(Failure::new(FailureKind::Failed, e)),
-            }
-        }
-        Err(Failure::new(FailureKind::Failed, "the account changes all the time; try again"))
+        accounts::address(text, &self.settings.domains).map_err(|e| failure(&e))
     }
 
     fn list(&self, after: Option<&str>) -> Result<Answer, Failure> {
         let mut page = Accounts::default();
-        accounts::each(self.store, &mut |jid, record| {
-            if after.is_some_and(|after| jid <= after) {
-            } else if page.accounts.len() < ROWS_MAX {
-                page.accounts.push(AccountRow { jid: jid.to_owned(), created_ms: record.created_ms });
-            } else {
+        accounts::each(self.store, after, &mut |jid, record| {
+            if page.accounts.len() >= ROWS_MAX {
                 page.more = true;
+                return ControlFlow::Break(());
             }
+            page.accounts.push(AccountRow { jid: jid.to_owned(), created_ms: record.created_ms });
+            ControlFlow::Continue(())
         })
         .map_err(|e| Failure::new(FailureKind::Failed, e))?;
         Ok(Answer::Accounts(page))
     }
+}
+
+fn retry(attempt: impl Fn() -> Result<Outcome, AccountError>) -> Result<Answer, Failure> {
+    for _ in 0..TRIES_MAX {
+        match attempt().map_err(|e| failure(&e))? {
+            Ok(_) => return Ok(Answer::Done),
+            // Read again: the account is there now, or gone, or has another password.
+            Err(TxError::Conflict | TxError::Gone(_)) => {}
+            Err(e) => return Err(Failure::new(FailureKind::Failed, e)),
+        }
+    }
+    Err(Failure::new(FailureKind::Failed, "the account changes all the time; try again"))
 }
 
 fn failure(error: &AccountError) -> Failure {
@@ -85,4 +90,62 @@ fn failure(error: &AccountError) -> Failure {
         AccountError::Store(_) => FailureKind::Failed,
     };
     Failure::new(kind, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use godwit_store::{MemStore, Sink, Submit};
+
+    struct Nobody;
+    impl Sink<()> for Nobody {
+        fn committed(&mut self, round: &mut Vec<((), Outcome)>) {
+            round.clear();
+        }
+    }
+
+    /// One SCRAM key for all: hashing a password for each account would take the test minutes.
+    fn store(accounts: usize) -> MemStore<()> {
+        let store = MemStore::with_queue_max(accounts);
+        let jid = Jid::parse("one@example.org").unwrap();
+        let tx = accounts::add(&store, &jid, "secret", 1, &|_| {}).unwrap();
+        let godwit_store::Op::Put { value, .. } = &tx.ops[0] else { panic!("the record comes first") };
+        for number in 0..accounts {
+            let (cf, key) = (
+                godwit_store::Cf::Accounts,
+                godwit_store::schema::account(&format!("a{number:06}@example.org")),
+            );
+            let put = godwit_store::Op::Put { cf, key, value: value.clone() };
+            assert!(store.submit(Tx { ops: vec![put], ..Tx::default() }, ()).is_ok());
+        }
+        store.round(1, &mut Nobody);
+        store
+    }
+
+    fn page(store: &MemStore<()>, after: Option<&str>) -> Accounts {
+        let access = Access {
+            store,
+            commit: &|_| Ok(Vec::new()),
+            settings: &crate::run::hub_settings(&crate::testing::config(), [0; 32]),
+            remove: &|_| Ok(Ok(Vec::new())),
+            now: 1,
+            random: &|_| {},
+        };
+        match access.call(&Request::AccountList { after: after.map(Into::into) }) {
+            Ok(Answer::Accounts(page)) => page,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn pages_of_accounts_join_on_to_each_other() {
+        let store = store(ROWS_MAX + 5);
+        let first = page(&store, None);
+        assert_eq!((first.accounts.len(), first.more), (ROWS_MAX, true));
+        let second = page(&store, first.accounts.last().map(|row| row.jid.as_str()));
+        let jids: Vec<&str> = second.accounts.iter().map(|row| row.jid.as_str()).collect();
+        assert_eq!((jids.len(), jids[0], second.more), (5, "a010000@example.org", false));
+        let none = page(&store, Some("a010004@example.org"));
+        assert_eq!((none.accounts.len(), none.more), (0, false));
+    }
 }

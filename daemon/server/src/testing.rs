@@ -1,5 +1,10 @@
-//! For tests: a directory of its own for each, removed afterwards.
+//! For tests: a configuration, and a directory of its own for each, removed afterwards.
 use std::path::{Path, PathBuf};
+
+/// A configuration that says nothing but its domain.
+pub(crate) fn config() -> crate::config::Config {
+    crate::config::Config::parse("[server]\ndomains = [\"example.org\"]").expect("a configuration")
+}
 
 /// A temporary directory.
 pub(crate) struct TestDir(PathBuf);

@@ -88,6 +88,13 @@ pub fn accounts() -> (Key, Key) {
     (Key(Box::new([0])), Key(Box::new([AFTER_UTF8])))
 }
 
+/// First and end key of the accounts behind one.
+pub fn accounts_after(bare_jid: &str) -> (Key, Key) {
+    let mut first = bare_jid.as_bytes().to_vec();
+    first.push(0);
+    (Key(first.into()), accounts().1)
+}
+
 /// Key of a roster item.
 pub fn roster(owner: Owner, contact: &str) -> Key {
     owned(owner, contact.as_bytes())

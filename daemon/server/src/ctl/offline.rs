@@ -3,7 +3,9 @@ use crate::accounts::Access;
 use crate::admin::protocol::{Answer, Failure, Operations, Request};
 use crate::config::Config;
 use crossbeam_channel::{Sender, bounded};
+use godwit_modules::removal;
 use godwit_store::{Clock, Opened, Outcome, Sink, StoreError, Submit, Tx, TxError};
+use godwit_wire::Jid;
 
 /// Block cache and memtables, in bytes: the least that RocksDB works well with.
 const CACHE_BYTES: usize = 8 << 20;
@@ -11,7 +13,7 @@ const CACHE_BYTES: usize = 8 << 20;
 /// The store, opened for this command.
 pub(super) struct Offline {
     opened: Opened<Sender<Outcome>>,
-    domains: Vec<Box<str>>,
+    settings: godwit_modules::Settings,
     clock: Clock,
 }
 
@@ -34,7 +36,8 @@ impl Offline {
         };
         let clock = godwit_edge::clock::system();
         let opened = godwit_store::open(&config.store_dir(), &options, clock.clone(), Box::new(Tell))?;
-        Ok(Offline { opened, domains: config.domains.clone(), clock })
+        // The secret is for logins, of which there are none here.
+        Ok(Offline { opened, settings: crate::run::hub_settings(config, [0; 32]), clock })
     }
 
     /// Closes the store; what was done is durable already.
@@ -52,10 +55,15 @@ impl Operations for Offline {
                 Err(_) => Err(TxError::Closing),
             }
         };
+        let remove = |jid: &Jid| {
+            let (store, random) = (&*self.opened.store, &crate::random::fill);
+            removal::without_daemon(store, &self.settings, (self.clock)(), random, jid).map(commit)
+        };
         let access = Access {
             store: &*self.opened.store,
             commit: &commit,
-            domains: &self.domains,
+            settings: &self.settings,
+            remove: &remove,
             now: (self.clock)(),
             random: &crate::random::fill,
         };

@@ -156,7 +156,7 @@ impl Daemon {
 }
 
 /// What the hub gets of a configuration.
-pub(super) fn hub_settings(config: &Config, secret: [u8; 32]) -> godwit_modules::Settings {
+pub(crate) fn hub_settings(config: &Config, secret: [u8; 32]) -> godwit_modules::Settings {
     let limits = &config.raw.limits;
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);

@@ -13,6 +13,7 @@ mod workers;
 use crate::admin::socket::AdminSocket;
 use crate::config::Config;
 use crate::logging::Logging;
+pub(crate) use daemon::hub_settings;
 use daemon::{Daemon, Threads};
 use godwit_edge::Control;
 use std::path::Path;

@@ -4,11 +4,10 @@ use crate::accounts::Access;
 use crate::admin::protocol::{Answer, Failure, Operations, ROWS_MAX, Request, SessionRow, Sessions};
 use crossbeam_channel::bounded;
 use godwit_modules::Completion;
-use godwit_modules::note::{Post, Poster};
+use godwit_modules::accounts::AccountError;
 use godwit_modules::registry::Live;
-use godwit_session::Event;
 use godwit_store::{Outcome, Submit, Tx, TxError};
-use godwit_wire::{Jid, StreamCondition, StreamError};
+use godwit_wire::Jid;
 use std::collections::BTreeMap;
 
 impl Operations for Daemon {
@@ -23,12 +22,14 @@ impl Operations for Daemon {
 
 impl Daemon {
     fn account(&self, request: &Request) -> Result<Answer, Failure> {
-        let config = self.config();
+        let settings = self.hub.settings();
         let commit = |tx: Tx| self.commit(tx);
+        let remove = |jid: &Jid| self.remove(jid);
         let access = Access {
             store: &*self.store,
             commit: &commit,
-            domains: &config.domains,
+            settings: &settings,
+            remove: &remove,
             now: (self.clock)(),
             random: &crate::random::fill,
         };
@@ -38,10 +39,7 @@ impl Daemon {
             Request::AccountPasswd { jid, .. } => {
                 tracing::info!(account = jid, "password changed by godwitctl")
             }
-            Request::AccountRemove { jid } => {
-                tracing::info!(account = jid, "account removed by godwitctl");
-                self.end_sessions(jid);
-            }
+            Request::AccountRemove { jid } => tracing::info!(account = jid, "account removed by godwitctl"),
             Request::AccountList { .. } | Request::Status | Request::Sessions { .. } => {}
         }
         Ok(answer)
@@ -59,16 +57,14 @@ impl Daemon {
         }
     }
 
-    fn end_sessions(&self, jid: &str) {
-        let Ok(jid) = Jid::parse(jid) else { return };
-        let mut post = Poster::new(self.mailboxes.shards());
-        self.hub.registry.with(jid.bare_str(), |live| {
-            for session in &live.sessions {
-                let close = Event::Close(StreamError::new(StreamCondition::NotAuthorized));
-                post.event(live.address(session.id), session.place, close);
-            }
+    fn remove(&self, jid: &Jid) -> Result<Outcome, AccountError> {
+        let (tell, told) = bounded(1);
+        let told_by = Box::new(move |outcome| {
+            // Whoever asked may have given up.
+            let _ = tell.try_send(outcome);
         });
-        post.flush(&*self.mailboxes);
+        self.hub.remove_account(jid, told_by)?;
+        Ok(told.recv().unwrap_or(Err(TxError::Closing)))
     }
 
     fn sessions(&self, after: Option<&str>) -> Sessions {
