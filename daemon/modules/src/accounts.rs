@@ -109,7 +109,7 @@ fn damaged(bare: &str) -> StoreError {
     ))
 }
 
-/// Visits accounts in the order of their addresses, those behind `after` if it is given, until `visit` breaks.
+/// Visits accounts in the order of their addresses, from the one behind `after`, until `visit` breaks.
 pub fn each(
     store: &dyn Read,
     after: Option<&str>,

@@ -107,8 +107,8 @@ mod tests {
     /// One SCRAM key for all: hashing a password for each account would take the test minutes.
     fn store(accounts: usize) -> MemStore<()> {
         let store = MemStore::with_queue_max(accounts);
-        let jid = Jid::parse("one@example.org").unwrap();
-        let tx = accounts::add(&store, &jid, "secret", 1, &|_| {}).unwrap();
+        let jid = Jid::parse("one@example.org").expect("a JID");
+        let tx = accounts::add(&store, &jid, "secret", 1, &|_| {}).expect("a new account");
         let godwit_store::Op::Put { value, .. } = &tx.ops[0] else { panic!("the record comes first") };
         for number in 0..accounts {
             let (cf, key) = (

@@ -1,4 +1,6 @@
 //! The end of an account through the whole server: its contacts are told, and nothing of it is left behind.
+#![allow(clippy::unwrap_used, reason = "a test that fails says so")]
+
 use godwit_modules::{accounts, removal, roster};
 use godwit_sim::{ClientId, World};
 use godwit_store::{Cf, Outcome, Range, Read, Submit, schema};
