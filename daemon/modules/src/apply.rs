@@ -1,6 +1,7 @@
 //! Lets effects happen: finds the sessions they are for, under their account's lock, and posts to their
 //! shards. Runs on the writer's thread after a commit, in commit order, or on a shard's for stanzas with
 //! nothing to write.
+use crate::backlog::IdleTable;
 use crate::effects::{Delivery, Effect};
 use crate::hub::{Counters, Hub, Origin};
 use crate::note::Poster;
@@ -64,7 +65,11 @@ impl Hub {
         } else {
             &self.counters.messages_unstored
         });
-        self.registry.with(&delivery.bare, |live| {
+        let bytes = delivery.bytes.len();
+        let idle = |idle: &mut IdleTable| {
+            seq.into_iter().for_each(|seq| idle.committed(delivery.owner, seq, bytes as u64));
+        };
+        let live = |live: &mut Live| {
             let full = delivery
                 .resource
                 .as_deref()
@@ -76,7 +81,7 @@ impl Hub {
                 None => fall_back && entry.reads(),
             };
             if let Some(seq) = seq {
-                live.delivery.committed(seq, live.sessions.iter().any(chosen));
+                live.delivery.committed(seq, live.sessions.iter().any(chosen), bytes);
             }
             let extra: Box<[u8]> = seq.map(|seq| feed::stanza_id(&live.bare, seq)).unwrap_or_default().into();
             let bare = Arc::clone(&live.bare);
@@ -95,7 +100,8 @@ impl Hub {
                     Event::Deliver(Outgoing { bytes, extra: extra.clone(), stored }),
                 );
             }
-        });
+        };
+        self.registry.either(&delivery.bare, delivery.owner, live, idle);
     }
 
     /// To the session with a full JID; false if it is not there.
@@ -231,10 +237,14 @@ impl Hub {
             // A failed write is tried again with the next acknowledgement, if there is a session left to send
             // one; forgetting it would lose nothing, only send messages twice.
             live.unsaved |= !ok && !live.sessions.is_empty();
-            if ok { begin_save(live) } else { None }
+            (live.owner, if ok { begin_save(live) } else { None })
         });
-        self.save(bare, save.flatten());
+        let Some((owner, save)) = save else { return };
+        self.save(bare, save);
         self.registry.tidy(bare);
+        if !ok {
+            self.registry.recount(bare, owner); // by the record as it is in the store
+        }
     }
 
     pub(crate) fn save(&self, bare: &Arc<str>, record: Option<(u64, Vec<u8>)>) {

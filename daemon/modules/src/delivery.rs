@@ -5,6 +5,7 @@
 //! `frontier` are listed in `owed`; beyond it everything is pending except what is listed in `done`. While
 //! the account is online and level with its archive the frontier is the newest message and both lists are
 //! nearly empty; an account that is offline has just the frontier.
+use crate::backlog::{Counted, Tally, Waiting};
 use serde::{Deserialize, Serialize};
 
 /// Most positions listed in `owed` or in `done`. Beyond it new messages wait unlisted behind the frontier
@@ -24,6 +25,10 @@ pub struct Delivery {
     /// Newest position known to exist; never less than the frontier. Not stored.
     #[serde(skip)]
     head: u64,
+    /// The messages beyond the frontier; of no meaning while there are none ([`Delivery::is_level`]). Not
+    /// stored.
+    #[serde(skip)]
+    beyond: Tally,
 }
 
 impl Delivery {
@@ -34,6 +39,7 @@ impl Delivery {
             None => Delivery::default(),
         };
         record.head = head.max(record.frontier);
+        record.beyond = Tally::after(record.frontier, record.head);
         Some(record)
     }
 
@@ -53,6 +59,44 @@ impl Delivery {
         &self.owed
     }
 
+    /// Nothing is beyond the frontier.
+    fn is_level(&self) -> bool {
+        self.frontier == self.head
+    }
+
+    /// What waits for the account; `None` if what is beyond the frontier is not counted.
+    pub fn waiting(&self) -> Option<Waiting> {
+        let (rows, bytes) = if self.is_level() { (0, 0) } else { self.beyond.total()? };
+        let listed = (self.owed.len() as u64).saturating_add(rows);
+        Some(Waiting { messages: listed.saturating_sub(self.done.len() as u64), bytes })
+    }
+
+    /// Some rows beyond the frontier were counted.
+    pub(crate) fn count(&mut self, counted: &Counted) {
+        self.beyond.add(counted);
+    }
+
+    /// What is beyond the frontier is to be counted from there again.
+    pub(crate) fn recount(&mut self) {
+        self.beyond = Tally::after(self.frontier, self.head);
+    }
+
+    /// Listed positions, pending less acknowledged ones, and the count of the others.
+    pub(crate) fn counted(&self) -> (i64, Tally) {
+        let beyond = if self.is_level() { Tally::after(self.head, self.head) } else { self.beyond };
+        (self.owed.len() as i64 - self.done.len() as i64, beyond)
+    }
+
+    /// A count of the same messages that was made with another frontier.
+    pub(crate) fn count_from(&mut self, listed: i64, tally: Tally) {
+        if let Some((rows, _)) = tally.total()
+            && !self.is_level()
+        {
+            let (mine, _) = self.counted();
+            self.beyond = tally.of_rows(rows.saturating_add_signed(listed - mine));
+        }
+    }
+
     /// No resource has acknowledged this position yet.
     pub fn is_pending(&self, seq: u64) -> bool {
         if seq <= self.frontier {
@@ -62,15 +106,18 @@ impl Delivery {
         }
     }
 
-    /// A message was committed. `taken`: a resource reads along. Then it is listed if nothing unlisted lies
-    /// before it.
-    pub fn committed(&mut self, seq: u64, taken: bool) {
+    /// A message of so many bytes was committed. `taken`: a resource reads along. Then it is listed if
+    /// nothing unlisted lies before it.
+    pub fn committed(&mut self, seq: u64, taken: bool, bytes: usize) {
         if seq <= self.frontier {
             return; // a reader of the archive was faster than the news of the commit
         }
-        if taken && self.frontier == self.head && self.owed.len() < LISTED_MAX {
+        if taken && self.is_level() && self.owed.len() < LISTED_MAX {
             self.owed.push(seq);
             self.frontier = seq;
+        } else {
+            (_, self.beyond) = self.counted();
+            self.beyond.committed(seq, bytes as u64);
         }
         self.head = self.head.max(seq);
     }
@@ -81,11 +128,16 @@ impl Delivery {
         if after > self.frontier || upto <= self.frontier {
             return;
         }
+        let mut passed = 0;
         for seq in rows {
-            if seq > self.frontier && seq <= upto && self.done.binary_search(&seq).is_err() {
-                self.owed.push(seq);
+            if seq > self.frontier && seq <= upto {
+                passed += u64::from(seq <= self.beyond.upto());
+                if self.done.binary_search(&seq).is_err() {
+                    self.owed.push(seq);
+                }
             }
         }
+        self.beyond.passed(passed, upto);
         self.frontier = upto;
         self.head = self.head.max(upto);
         self.done.retain(|&seq| seq > upto);
@@ -123,10 +175,19 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        Commit { taken: bool },
-        Read { from_last: bool, rows: usize },
+        Commit {
+            taken: bool,
+        },
+        Read {
+            from_last: bool,
+            rows: usize,
+        },
         Ack(usize),
         Restart,
+        /// Some rows beyond the frontier are counted, as if these were all.
+        Count(usize),
+        /// Offline and online again, with the record as it was saved last.
+        Leave,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -135,6 +196,8 @@ mod tests {
             (any::<bool>(), 0usize..5).prop_map(|(from_last, rows)| Step::Read { from_last, rows }),
             (0usize..20).prop_map(Step::Ack),
             Just(Step::Restart),
+            (0usize..9).prop_map(Step::Count),
+            Just(Step::Leave),
         ]
     }
 
@@ -146,10 +209,12 @@ mod tests {
             let mut all: Vec<u64> = Vec::new();
             let mut pending: BTreeSet<u64> = BTreeSet::new();
             let mut next = 10;
+            // What an account leaves in the store: the record after the last acknowledgement.
+            let mut saved = real.save();
             for step in steps {
                 match step {
                     Step::Commit { taken } => {
-                        real.committed(next, taken);
+                        real.committed(next, taken, 1);
                         all.push(next);
                         pending.insert(next);
                         next += 3;
@@ -162,14 +227,31 @@ mod tests {
                     }
                     Step::Ack(n) => if let Some(&seq) = all.get(n) {
                         prop_assert_eq!(real.acked(seq), pending.remove(&seq));
+                        saved = real.save();
                     },
                     Step::Restart => {
                         let head = all.last().copied().unwrap_or(0);
                         real = Delivery::load(Some(&real.save()), head).unwrap();
                     }
+                    Step::Count(rows) => {
+                        let after = real.counted().1.upto();
+                        let page: Vec<u64> = all.iter().copied().filter(|&s| s > after).take(rows).collect();
+                        let upto = page.last().copied().unwrap_or(after);
+                        let end = all.last().is_none_or(|&last| last <= upto);
+                        real.count(&Counted::of(after, upto, page.len(), end));
+                    }
+                    Step::Leave => {
+                        let (listed, tally) = real.counted();
+                        let head = all.last().copied().unwrap_or(0);
+                        real = Delivery::load(Some(&saved), head).unwrap();
+                        real.count_from(listed, tally);
+                    }
                 }
                 for &seq in &all {
                     prop_assert_eq!(real.is_pending(seq), pending.contains(&seq), "position {}", seq);
+                }
+                if let Some(waiting) = real.waiting() {
+                    prop_assert_eq!(waiting.messages, pending.len() as u64);
                 }
             }
         }
@@ -179,7 +261,7 @@ mod tests {
     fn lists_are_bounded() {
         let mut record = Delivery::load(None, 0).unwrap();
         for seq in 1..=10_000 {
-            record.committed(seq, true);
+            record.committed(seq, true, 1);
         }
         assert_eq!(record.owed().len(), LISTED_MAX);
         assert!(record.is_pending(10_000), "unlisted messages stay pending");

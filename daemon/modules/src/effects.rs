@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub struct Delivery {
     /// Bare JID of the account.
     pub bare: Box<str>,
+    /// Its number.
+    pub owner: u64,
     /// Resource it is addressed to, if any.
     pub resource: Option<Box<str>>,
     /// Rendered stanza.

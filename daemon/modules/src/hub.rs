@@ -25,6 +25,10 @@ pub struct Settings {
     pub sessions_max: usize,
     /// Contacts in one roster.
     pub roster_max: usize,
+    /// Messages that wait for one account before further ones are refused.
+    pub offline_messages_max: u64,
+    /// Their bytes.
+    pub offline_bytes_max: u64,
     /// JIDs to which one session may send directed presence.
     pub directed_max: usize,
     /// Tries of a stanza whose data changed meanwhile, before it is answered `resource-constraint`.

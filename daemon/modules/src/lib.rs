@@ -9,6 +9,7 @@
 
 pub mod accounts;
 mod apply;
+pub mod backlog;
 pub mod delivery;
 pub mod effects;
 pub mod feed;

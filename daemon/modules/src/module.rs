@@ -1,4 +1,5 @@
 //! What a module is. Order of the modules = order of the one list in `list.rs`, with a reason per line.
+use crate::backlog::Waiting;
 use crate::effects::Effects;
 use crate::hub::{Origin, Settings};
 use crate::registry::{Entry, Registry};
@@ -125,6 +126,17 @@ impl Cx<'_> {
             return Ok(Some(owner));
         }
         Ok(crate::accounts::read(self.store, bare).map_err(unreadable)?.map(|account| account.owner))
+    }
+
+    /// A local account as the recipient of a message, if it exists: its number, and what waits for it if that
+    /// is known without reading.
+    pub(crate) fn recipient(&self, bare: &str) -> Result<Option<(u64, Option<Waiting>)>, StanzaError> {
+        let known =
+            self.registry.with(bare, |live| (!live.removed).then(|| (live.owner, live.delivery.waiting())));
+        match known.flatten() {
+            Some(known) => Ok(Some(known)),
+            None => Ok(self.account(bare)?.map(|owner| (owner, None))),
+        }
     }
 
     /// True if this server serves the domain.

@@ -4,6 +4,7 @@
 //! The one structure that all threads share. Locked in stripes by account; no lock is held while another is
 //! taken, nor across a write to the store. What is decided under an account's lock (who gets a message) is
 //! final and in commit order.
+use crate::backlog::IdleTable;
 use crate::delivery::Delivery;
 use crate::note::Address;
 use godwit_session::{Millis, Place, SessionId};
@@ -95,7 +96,14 @@ impl Live {
     }
 }
 
-type Stripe = Mutex<HashMap<Arc<str>, Box<Live>>>;
+/// A part of the registry: accounts by bare JID, and what waits for some that are not online.
+#[derive(Debug, Default)]
+struct Accounts {
+    live: HashMap<Arc<str>, Box<Live>>,
+    idle: IdleTable,
+}
+
+type Stripe = Mutex<Accounts>;
 
 /// The registry.
 #[derive(Debug)]
@@ -111,7 +119,7 @@ impl Default for Registry {
 }
 
 impl Registry {
-    fn stripe(&self, bare: &str) -> MutexGuard<'_, HashMap<Arc<str>, Box<Live>>> {
+    fn stripe(&self, bare: &str) -> MutexGuard<'_, Accounts> {
         let at = usize::try_from(self.hasher.hash_one(bare) % STRIPES as u64).unwrap_or(0);
         // A module's panic is caught and answered; what it held is consistent between two statements, so go
         // on.
@@ -120,7 +128,23 @@ impl Registry {
 
     /// Works on an account under its lock; `None` if it is not online.
     pub fn with<T>(&self, bare: &str, work: impl FnOnce(&mut Live) -> T) -> Option<T> {
-        self.stripe(bare).get_mut(bare).map(|live| work(live))
+        self.stripe(bare).live.get_mut(bare).map(|live| work(live))
+    }
+
+    /// Works on an account under its lock, online or not. One that has the name of this account but another
+    /// number was removed: it is not this one.
+    pub(crate) fn either<T>(
+        &self,
+        bare: &str,
+        owner: u64,
+        online: impl FnOnce(&mut Live) -> T,
+        offline: impl FnOnce(&mut IdleTable) -> T,
+    ) -> T {
+        let mut stripe = self.stripe(bare);
+        match stripe.live.get_mut(bare).filter(|live| live.owner == owner) {
+            Some(live) => online(live),
+            None => offline(&mut stripe.idle),
+        }
     }
 
     /// Works on an account under its lock; makes it with `make` if it is not online.
@@ -131,23 +155,33 @@ impl Registry {
         work: impl FnOnce(&mut Live) -> T,
     ) -> Result<T, E> {
         let mut stripe = self.stripe(bare);
-        if let Some(live) = stripe.get_mut(bare) {
+        if let Some(live) = stripe.live.get_mut(bare) {
             return Ok(work(live));
         }
-        let live = make()?;
+        let mut live = make()?;
+        stripe.idle.came(live.owner, &mut live.delivery);
         let key = Arc::clone(&live.bare);
-        Ok(work(stripe.entry(key).or_insert(Box::new(live))))
+        Ok(work(stripe.live.entry(key).or_insert(Box::new(live))))
+    }
+
+    /// What waits for an account is counted anew when the next message comes: for whoever removes messages
+    /// that nobody acknowledged.
+    pub fn recount(&self, bare: &str, owner: u64) {
+        self.either(bare, owner, |live| live.delivery.recount(), |idle| idle.forget(owner));
     }
 
     /// Forgets an account without sessions whose delivery record is safe in the store.
     pub fn tidy(&self, bare: &str) {
         let mut stripe = self.stripe(bare);
-        if stripe.get(bare).is_some_and(|live| live.sessions.is_empty() && !live.saving && !live.unsaved) {
-            stripe.remove(bare);
+        let Accounts { live: table, idle } = &mut *stripe;
+        if table.get(bare).is_some_and(|live| live.sessions.is_empty() && !live.saving && !live.unsaved) {
+            if let Some(live) = table.remove(bare).filter(|live| !live.removed) {
+                idle.left(live.owner, &live.delivery);
+            }
             // Room for one and a half times the accounts is enough: after a storm the memory goes back.
-            if stripe.capacity() > 64 && stripe.len() < stripe.capacity() / 4 {
-                let room = stripe.len() * 3 / 2;
-                stripe.shrink_to(room);
+            if table.capacity() > 64 && table.len() < table.capacity() / 4 {
+                let room = table.len() * 3 / 2;
+                table.shrink_to(room);
             }
         }
     }
@@ -156,7 +190,7 @@ impl Registry {
     pub fn each(&self, visit: &mut dyn FnMut(&Live)) {
         for stripe in &self.stripes {
             let stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
-            stripe.values().for_each(|live| visit(live));
+            stripe.live.values().for_each(|live| visit(live));
         }
     }
 }

@@ -1,4 +1,5 @@
 //! The router: where a stanza of a local session goes (RFC 6120 §10, RFC 6121 §8).
+use crate::backlog;
 use crate::effects::{Delivery, Effect, Effects};
 use crate::module::{Cx, Flow, Iq, Keep, Target};
 use crate::row::Row;
@@ -62,7 +63,7 @@ fn message(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), StanzaE
         return refuse_unless_error(type_);
     }
     let bare = to.bare_str();
-    let Some(owner) = cx.account(bare)? else { return refuse_unless_error(type_) };
+    let Some((owner, waiting)) = cx.recipient(bare)? else { return refuse_unless_error(type_) };
     // RFC 6121 §8.5.2.1.1 and §8.5.3.2.1: groupchat is never for an account, errors to a bare JID end here.
     if to.is_bare() {
         match type_ {
@@ -72,6 +73,9 @@ fn message(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), StanzaE
         }
     }
     let keep = cx.modules.each().find_map(|module| module.store(cx, stanza)).unwrap_or(Keep::No);
+    if keep != Keep::No {
+        backlog::admit(cx, bare, owner, waiting)?;
+    }
     let bytes = rendered(cx, stanza, Some(to));
     let resource = to.resource();
     let append = (keep != Keep::No).then(|| {
@@ -90,6 +94,7 @@ fn message(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), StanzaE
     });
     fx.then(Effect::Message(Box::new(Delivery {
         bare: bare.into(),
+        owner,
         resource: resource.map(Into::into),
         bytes,
         append,

@@ -53,6 +53,8 @@ pub fn settings() -> Settings {
         in_band: true,
         sessions_max: 10,
         roster_max: 100,
+        offline_messages_max: 10_000,
+        offline_bytes_max: 1 << 30,
         directed_max: 100,
         tries_max: 8,
         secret: [7; 32],

@@ -273,3 +273,93 @@ fn a_waiting_session_that_is_replaced_ends_and_its_messages_go_on() {
     w.send(alice, &message("bob@example.org", "two"));
     assert_eq!(bodies(&w.take(new)), ["two"]);
 }
+
+/// A world in which so many messages may wait for an account.
+fn bounded(messages: u64, bytes: u64) -> World {
+    let w = world(&["alice", "bob", "carol"]);
+    let settings = godwit_sim::world::settings();
+    w.hub.reload(godwit_modules::Settings {
+        offline_messages_max: messages,
+        offline_bytes_max: bytes,
+        ..settings
+    });
+    w
+}
+
+/// How many of so many messages from Alice to Bob are refused.
+fn refused(w: &mut World, alice: ClientId, count: usize) -> usize {
+    w.take(alice);
+    (0..count).for_each(|n| w.send(alice, &message("bob@example.org", &format!("r{n}"))));
+    let answers = w.take(alice);
+    let refused = answers.matches("<service-unavailable ").count();
+    assert_eq!(answers.matches("too many messages wait for this account").count(), refused, "{answers}");
+    refused
+}
+
+#[test]
+fn messages_wait_up_to_the_limit_and_then_senders_are_told() {
+    let mut w = bounded(300, 1 << 20);
+    let (alice, carol) = (w.online("alice", "a"), w.online("carol", "c"));
+    assert_eq!(refused(&mut w, alice, 310), 10);
+    w.send(carol, &message("bob@example.org", "from-carol"));
+    assert!(w.take(carol).contains("<service-unavailable "), "whoever sends");
+    w.send(alice, "<message to='bob@example.org' type='headline'><body>passing</body></message>");
+    assert!(!w.take(alice).contains("error"), "what is not stored takes no room");
+    let bob = w.online("bob", "b");
+    assert_eq!(bodies(&w.take(bob)).len(), 300);
+    assert_eq!(refused(&mut w, alice, 10), 0, "there is room again");
+    assert_eq!(bodies(&w.take(bob)).len(), 10);
+    w.cut(bob);
+    assert_eq!(refused(&mut w, alice, 305), 5);
+}
+
+#[test]
+fn a_restarted_server_counts_what_waits_a_part_with_each_message() {
+    let mut w = bounded(1_000, 1 << 30);
+    let alice = w.online("alice", "a");
+    assert_eq!(refused(&mut w, alice, 1_000), 0);
+    let mut w = w.crash();
+    let settings = godwit_sim::world::settings();
+    w.hub.reload(godwit_modules::Settings { offline_messages_max: 1_000, ..settings });
+    let alice = w.online("alice", "a");
+    let admitted = 20 - refused(&mut w, alice, 20);
+    assert_eq!(admitted, 7, "one for each 128 rows until all are counted");
+    let bob = w.online("bob", "b");
+    assert_eq!(bodies(&w.take(bob)).len(), 1_007);
+}
+
+#[test]
+fn bytes_that_wait_have_a_limit_too() {
+    let mut w = bounded(1_000, 10_000);
+    let alice = w.online("alice", "a");
+    let refused = refused(&mut w, alice, 200);
+    assert!((80..140).contains(&refused), "a message has about 100 bytes: {refused}");
+}
+
+#[test]
+fn a_client_that_never_acknowledges_does_not_hold_more_than_the_limit() {
+    let mut w = bounded(300, 1 << 20);
+    let alice = w.online("alice", "a");
+    let (bob, _) = sm(&mut w, "bob", "phone");
+    assert_eq!(refused(&mut w, alice, 310), 10);
+    w.send(bob, "<a xmlns='urn:xmpp:sm:3' h='101'/>");
+    assert_eq!(refused(&mut w, alice, 110), 10, "each acknowledgement makes room for one");
+    w.cut(bob);
+    w.pass(700_000);
+    assert_eq!(refused(&mut w, alice, 5), 5, "nor when it is gone");
+    let next = w.online("bob", "tablet");
+    assert_eq!(bodies(&w.take(next)).len(), 300);
+    assert_eq!(refused(&mut w, alice, 5), 0);
+}
+
+#[test]
+fn what_an_account_sends_takes_no_room_of_its_own() {
+    let mut w = bounded(300, 1 << 20);
+    let (alice, bob) = (w.online("alice", "a"), w.login("bob", "b"));
+    for n in 0..400 {
+        w.send(bob, &message("alice@example.org", &format!("s{n}")));
+    }
+    assert!(!w.take(bob).contains("error"));
+    w.cut(bob);
+    assert_eq!(refused(&mut w, alice, 305), 5);
+}

@@ -317,6 +317,9 @@ fn limits(limits: &Limits, problems: &mut Problems) {
             1,
             1_000_000,
         ),
+        // A client online has this many in the air in health.
+        ("offline_messages_per_account_max", limits.offline_messages_per_account_max, 1_000, 10_000_000),
+        ("offline_bytes_per_account_max", limits.offline_bytes_per_account_max, MIB, 1024 * 1024 * MIB),
         ("roster_items_per_account_max", limits.roster_items_per_account_max, 1, 100_000),
     ];
     for (name, value, least, most) in rows {

@@ -97,6 +97,11 @@ section! {
         failed_logins_per_address_per_minute_max: u64 = Is("30"), Live;
         /// Whether the limits per address spare connections from this machine (127.0.0.0/8 and ::1).
         loopback_exempt: bool = Is("true"), Live;
+        /// Messages that wait for one account, because none of its clients has acknowledged them yet. At this
+        /// number senders are told that the account can take no more (XEP-0160).
+        offline_messages_per_account_max: u64 = Is("10000"), Live;
+        /// Bytes of the messages that wait for one account and were sent to none of its clients yet.
+        offline_bytes_per_account_max: u64 = Is("104857600"), Live;
         /// Contacts of one account. A roster is sent whole at login.
         roster_items_per_account_max: u64 = Is("2000"), Live;
     }

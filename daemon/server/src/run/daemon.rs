@@ -166,6 +166,8 @@ pub(crate) fn hub_settings(config: &Config, secret: [u8; 32]) -> godwit_modules:
         in_band: config.raw.registration.in_band,
         sessions_max: size(limits.sessions_per_account_max),
         roster_max: size(limits.roster_items_per_account_max),
+        offline_messages_max: limits.offline_messages_per_account_max,
+        offline_bytes_max: limits.offline_bytes_per_account_max,
         directed_max: DIRECTED_MAX,
         tries_max: TRIES_MAX,
         secret,
