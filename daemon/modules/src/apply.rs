@@ -219,6 +219,7 @@ impl Hub {
 
     /// A client acknowledged stored messages.
     pub(crate) fn acked(&self, bare: &Arc<str>, seqs: &[u64]) {
+        godwit_store::points::pass("sm::acked");
         let save = self.registry.with(bare, |live| {
             let mut changed = false;
             for &seq in seqs {

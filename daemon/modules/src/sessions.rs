@@ -11,7 +11,7 @@ use godwit_session::{
     Account, BindFailure, Bound, ConnId, Credentials, Event, Millis, Place, Reply, ScramHash, SessionId,
     Unacked, keys,
 };
-use godwit_store::{Cf, Owner, Seq, StoreError, schema};
+use godwit_store::{Cf, Owner, Seq, StoreError, points, schema};
 use godwit_wire::{Jid, StreamCondition, StreamError};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -160,6 +160,7 @@ impl Hub {
 
     /// The session may be resumed from now on: remembers its secret.
     pub(crate) fn resumable(&self, bound: &Bound) {
+        points::pass("sm::enabled");
         let secret = bound.sm.as_ref().filter(|sm| sm.resume).map(|sm| sm.secret);
         self.registry.with(bound.jid.bare_str(), |live| {
             if let Some(entry) = live.session(bound.id) {
@@ -175,6 +176,7 @@ impl Hub {
         session: SessionId,
         secret: &[u8; 16],
     ) -> Option<(Address, Place)> {
+        points::pass("sm::resume");
         self.registry
             .with(account.jid.bare_str(), |live| {
                 let entry = live.session(session)?;
@@ -189,11 +191,14 @@ impl Hub {
 
     /// A session has moved.
     pub(crate) fn moved(&self, address: &Address, place: Place) {
+        let detached = place.conn.generation == 0;
+        points::pass(if detached { "sm::detach" } else { "sm::take_over" });
         self.registry.with(&address.bare, |live| {
             if let Some(entry) = live.session(address.session) {
                 entry.place = place;
             }
         });
+        points::pass("sm::moved");
     }
 
     /// Where a session is now.
@@ -206,6 +211,7 @@ impl Hub {
     /// A session is over: contacts are told, what it never acknowledged goes to the others or waits.
     pub(crate) fn end(self: &Arc<Self>, bound: &Bound, place: Place, now: Millis, post: &mut Poster) {
         let bare: Arc<str> = bound.jid.bare_str().into();
+        points::pass("sm::end");
         let address = Address { session: bound.id, bare: Arc::clone(&bare) };
         let origin = Origin { address, owner: bound.owner, jid: bound.jid.clone(), place };
         self.leave(&origin, bound.inflight() == 0, now, post);
@@ -280,5 +286,12 @@ impl Hub {
     /// All positions up to here are committed.
     pub fn head(&self) -> Seq {
         self.outside.store.head()
+    }
+}
+
+/// Where a crash test may stop the process between a session's arrival and `<resumed/>`.
+pub(crate) fn passes(event: &Event) {
+    if matches!(event, Event::Reply(reply) if matches!(**reply, Reply::Resumed(Ok(_)))) {
+        points::pass("sm::before_resumed");
     }
 }

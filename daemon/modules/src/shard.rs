@@ -91,6 +91,7 @@ impl ShardState {
                 None
             }
             Note::Event { session, at, event } => {
+                crate::sessions::passes(&event);
                 self.current = session;
                 Some((at, event))
             }

@@ -6,27 +6,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails says so"))]
 
-/// A named place where a crash test may stop the process; nothing without the feature `failpoints`.
-macro_rules! fail_point {
-    ($name:literal) => {
-        #[cfg(feature = "failpoints")]
-        fail::fail_point!($name);
-    };
-}
-use fail_point;
-
-/// Sets the places named in the environment variable `FAILPOINTS`, for the life of the process.
-#[cfg(feature = "failpoints")]
-pub fn fail_points_from_environment() {
-    std::mem::forget(fail::FailScenario::setup());
-}
-
 mod batch;
 pub mod cf;
 mod gone;
 pub mod histogram;
 mod mem;
 mod open;
+pub mod points;
 mod queue;
 mod rocks;
 pub mod schema;

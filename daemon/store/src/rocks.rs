@@ -15,7 +15,7 @@ use crate::cf::{Options, VERIFY_STEP_ROWS};
 use crate::open::{self, blame};
 use crate::schema::OWNER_BYTES;
 use crate::slot::{Scan, Slot};
-use crate::{Cf, Key, Range, Read, Seq, StoreError};
+use crate::{Cf, Key, Range, Read, Seq, StoreError, points};
 
 /// Bytes of memory in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -147,7 +147,7 @@ impl Rocks {
         let failed = |text: String| WriteError { text, full: false, heals_itself: false };
         let engine = self.engine().map_err(|error| failed(error.to_string()))?;
         let mut options = WriteOptions::default();
-        options.set_sync(sync);
+        options.set_sync(sync && points::syncs());
         engine.db.write_opt(batch.batch, &options).map_err(|error| WriteError {
             full: open::is_full(&error),
             heals_itself: open::heals_itself(&error),

@@ -25,7 +25,7 @@ use crate::rocks::{RocksBatch, WriteError};
 use crate::sequence::Sequencer;
 use crate::stats::{Counters, HealthCell, Moment, timed};
 use crate::{
-    Cf, Health, Outcome, Read, Rocks, Sink, Stats, StoreError, Submit, Submitted, Tx, TxError, schema,
+    Cf, Health, Outcome, Read, Rocks, Sink, Stats, StoreError, Submit, Submitted, Tx, TxError, points, schema,
 };
 
 /// Milliseconds since 1970.
@@ -191,7 +191,7 @@ impl<C> Work<C> {
 
     /// Commits the head of `taken`.
     fn round(&mut self, taken: &mut VecDeque<Entry<C>>, completed: &mut Vec<(C, Outcome)>) {
-        crate::fail_point!("store::before_batch");
+        points::pass("store::before_batch");
         let count = self.count(taken);
         let round = || taken.iter().take(count).map(|entry| &entry.tx);
         let outcomes = self.commit(round());
@@ -203,12 +203,12 @@ impl<C> Work<C> {
             }
             completed.push((entry.completion, outcome));
         }
-        crate::fail_point!("store::before_completions");
+        points::pass("store::before_completions");
         self.shared.queue.completed(count);
         self.shared.counters.completed(count, conflicts);
         self.sink.committed(completed);
         completed.clear();
-        crate::fail_point!("store::after_completions");
+        points::pass("store::after_completions");
     }
 
     /// How many transactions one round takes: at least one.
@@ -229,7 +229,7 @@ impl<C> Work<C> {
             Err(error) => return vec![Err(TxError::Failed(error.to_string())); all],
         };
         let built = batch::build(round, (self.clock)(), &mut self.sequencer, &mut self.gone, &mut batch);
-        crate::fail_point!("store::before_write");
+        points::pass("store::before_write");
         match self.write(batch, &built) {
             Ok(()) => built.outcomes,
             Err(error) => {

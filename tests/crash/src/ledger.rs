@@ -80,6 +80,11 @@ pub(crate) struct Ledger {
     /// Violations by kind.
     pub(crate) violations: BTreeMap<&'static str, u64>,
     pub(crate) texts: Vec<String>,
+    /// Kills so far; a session knows by it whether it came over one.
+    pub(crate) epoch: u32,
+    /// Sessions resumed on a server that was killed in between, and those that had to be bound anew.
+    pub(crate) resumed_over_kill: u64,
+    pub(crate) bound_after_kill: u64,
 }
 
 impl Ledger {
@@ -90,6 +95,16 @@ impl Ledger {
         if *count <= TEXTS_MAX {
             self.texts.push(format!("{kind}: {what}"));
         }
+    }
+
+    /// A client is online again; returns the epoch that it is to remember. `before`: that of its session
+    /// until now, if it had one.
+    pub(crate) fn online(&mut self, before: Option<u32>, resumed: bool) -> Option<u32> {
+        if before.is_some_and(|before| before != self.epoch) {
+            let count = if resumed { &mut self.resumed_over_kill } else { &mut self.bound_after_kill };
+            *count += 1;
+        }
+        Some(self.epoch)
     }
 
     pub(crate) fn new_lineage(&mut self) -> usize {

@@ -3,8 +3,10 @@
 //! `oracle.rs` says at its head what is promised and what is checked. `run.rs` drives the schedule,
 //! `sender.rs` and `recipient.rs` behave like clients do, `ledger.rs` writes down what they saw.
 
+mod death;
 mod ledger;
 mod oracle;
+mod peers;
 mod recipient;
 mod run;
 mod sender;

@@ -11,17 +11,17 @@ use godwit_crash::{Kind, Plan, find_godwitd, run};
 #[derive(Debug, Parser)]
 #[command(name = "godwit-crash", version)]
 struct Cli {
-    /// The server; Prosody acknowledges from memory and shows that the oracle can fail.
+    /// The server; the others come from the system's packages and show that the oracle can fail.
     #[arg(long, value_enum, default_value = "godwit")]
     server: Which,
-    /// The daemon (default: $GODWITD, or beside this program).
+    /// The daemon (default: $GODWITD, or godwitd-failpoints beside this program).
     #[arg(long)]
     godwitd: Option<PathBuf>,
     /// The schedule's seed; successive rounds count on from it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Kills in each round.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 40)]
     kills: u32,
     /// Rounds, each with a fresh database.
     #[arg(long, default_value_t = 1)]
@@ -41,11 +41,13 @@ struct Cli {
 enum Which {
     Godwit,
     Prosody,
+    Ejabberd,
 }
 
 fn rounds(cli: &Cli) -> Result<bool, String> {
     let kind = match (cli.server, &cli.godwitd) {
         (Which::Prosody, _) => Kind::Prosody,
+        (Which::Ejabberd, _) => Kind::Ejabberd,
         (Which::Godwit, Some(path)) => Kind::Godwit(path.clone()),
         (Which::Godwit, None) => Kind::Godwit(find_godwitd()?),
     };

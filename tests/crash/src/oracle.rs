@@ -22,7 +22,11 @@
 //!    acknowledgement ended (by our cut or by the kill);
 //! 5. *out of order*: for each sender and recipient, first arrivals ascend in the order of sending; and
 //!    within each session of the recipient, stanza-ids come in the order of their first arrival;
-//! 6. *phantom*, *no stanza-id*, *forged*, *bounced*, *absurd h*: seen and written down by the clients.
+//! 6. *phantom*, *no stanza-id*, *forged*, *bounced*, *absurd h*, *h went back*: seen and written down by the
+//!    clients. The last one: within one SM session, also one that was resumed after a kill, the server's `h`
+//!    never falls below what it acknowledged before.
+//!
+//! Rule 3 has no exception for a kill: a session that is resumed on the restarted server is the same session.
 //!
 //! A client that drops repeated stanza-ids, as real ones do, sees every acknowledged message that was sent in
 //! one session exactly once, strictly, and the rest once to as often as sent: rules 1 and 2 judge this view,
@@ -42,6 +46,12 @@ const CONFIRMED_AFTER: Duration = Duration::from_secs(1);
 pub struct Tally {
     /// Times the server was killed.
     pub kills: u32,
+    /// Where the server died, and how often.
+    pub places: Vec<(String, u32)>,
+    /// Sessions resumed although the server was killed in between.
+    pub resumed_over_kill: u64,
+    /// Sessions that had to be bound anew for that.
+    pub bound_after_kill: u64,
     /// Messages sent at least once.
     pub sent: u64,
     /// Messages that the server acknowledged.
@@ -73,6 +83,8 @@ pub struct Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "kills {}, sent {}, acknowledged {}", self.kills, self.sent, self.acknowledged)?;
+        let (resumed, bound) = (self.resumed_over_kill, self.bound_after_kill);
+        writeln!(f, "sessions over a kill: {resumed} resumed, {bound} bound anew")?;
         writeln!(f, "arrived {} in {} deliveries", self.arrived, self.delivered)?;
         writeln!(f, "after dropping repeated stanza-ids: {} exactly once", self.exactly_once)?;
         writeln!(
@@ -86,14 +98,18 @@ impl fmt::Display for Tally {
         if !self.kinds.is_empty() {
             write!(f, " ({})", self.kinds.join(", "))?;
         }
+        let died = self.places.iter().map(|(place, times)| format!("{times} {place}"));
+        write!(f, "\ndied: {}", died.collect::<Vec<_>>().join(", "))?;
         self.texts.iter().try_for_each(|text| write!(f, "\n  {text}"))
     }
 }
 
 /// Judges a finished run.
-pub(crate) fn judge(mut ledger: Ledger, kills: u32) -> Tally {
+pub(crate) fn judge(mut ledger: Ledger) -> Tally {
     let mut tally = Tally {
-        kills,
+        kills: ledger.epoch,
+        resumed_over_kill: ledger.resumed_over_kill,
+        bound_after_kill: ledger.bound_after_kill,
         sent: ledger.sent.len() as u64,
         acknowledged: ledger.sent.values().filter(|s| s.acked).count() as u64,
         delivered: ledger.deliveries.len() as u64,

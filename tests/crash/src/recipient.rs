@@ -31,6 +31,8 @@ pub(crate) struct Recipient {
     pub(crate) habit: Habit,
     resume: Option<Resume>,
     lineage: Option<usize>,
+    /// Kills before it was last online.
+    epoch: Option<u32>,
     /// Stanzas counted in this SM session.
     count: u32,
     acked: u32,
@@ -60,6 +62,7 @@ impl Recipient {
             habit,
             resume: None,
             lineage: None,
+            epoch: None,
             count: 0,
             acked: 0,
             retry_at: (habit != Habit::Away).then_some(now),
@@ -159,12 +162,15 @@ impl Recipient {
     ) -> Result<(), String> {
         match event {
             Event::Online { resumed: Some(_), .. } => {
+                self.epoch = ledger.online(self.epoch, true);
                 if let Some(lineage) = self.lineage {
                     ledger.recipient_acked(lineage, now, self.count);
                 }
                 self.acked = self.count;
             }
             Event::Online { .. } => {
+                // One that forgot its session on purpose does not count.
+                self.epoch = ledger.online(self.epoch.filter(|_| self.resume.is_some()), false);
                 self.lineage = Some(ledger.new_lineage());
                 (self.count, self.acked) = (0, 0);
                 if let Some(client) = pool.client(self.slot) {

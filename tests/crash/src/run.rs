@@ -1,9 +1,11 @@
 //! One run: the schedule of kills, the clients' loop, the end, the judgement.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use godwit_testclient::{Account, Event, Pool, Rng, Settings, TlsMode, client_config, now};
 
+use crate::death::{BY_KILL, Death, POINT_WAIT_MAX};
 use crate::ledger::Ledger;
 use crate::oracle::{Tally, judge};
 use crate::recipient::{Habit, Recipient};
@@ -42,7 +44,7 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { seed: 1, kills: 20, senders: 4, rate: 100, time_max: Duration::from_secs(150) }
+        Self { seed: 1, kills: 40, senders: 4, rate: 100, time_max: Duration::from_secs(240) }
     }
 }
 
@@ -53,7 +55,7 @@ struct Run {
     recipients: Vec<Recipient>,
     ledger: Ledger,
     rng: Rng,
-    kills: u32,
+    places: BTreeMap<&'static str, u32>,
     begin: Instant,
     time_max: Duration,
     events: Vec<(usize, Event)>,
@@ -70,11 +72,12 @@ pub fn run(plan: &Plan, kind: Kind) -> Result<Tally, String> {
         let log = run.server.log_tail();
         return Err(format!(
             "{error}\nafter {} kills; kept: {}\n{log}",
-            run.kills,
+            run.ledger.epoch,
             run.server.keep().display()
         ));
     }
-    let tally = judge(std::mem::take(&mut run.ledger), run.kills);
+    let mut tally = judge(std::mem::take(&mut run.ledger));
+    tally.places = run.places.iter().map(|(place, times)| ((*place).to_owned(), *times)).collect();
     if tally.violations > 0 {
         println!("kept for inspection: {}", run.server.keep().display());
     }
@@ -120,7 +123,7 @@ impl Run {
             recipients,
             ledger: Ledger::default(),
             rng: Rng::new(plan.seed),
-            kills: 0,
+            places: BTreeMap::new(),
             begin,
             time_max: plan.time_max,
             events: Vec::new(),
@@ -128,22 +131,34 @@ impl Run {
     }
 
     fn schedule(&mut self, plan: &Plan) -> Result<(), String> {
-        let mut moments = Rng::new(plan.seed ^ 0x6b69_6c6c);
-        self.server.start()?;
-        for _ in 0..plan.kills {
-            // Every third kill meets the server and its clients while they still recover from the last.
-            let pause =
-                if moments.chance(33) { moments.between(10, 500) } else { moments.between(900, 2_800) };
-            self.run_for(Duration::from_millis(pause))?;
-            self.kill()?;
-            self.server.start()?;
+        let mut deaths = Rng::new(plan.seed ^ 0x6b69_6c6c);
+        for n in 0..plan.kills {
+            let death = Death::draw(n, self.server.has_fail_points(), &mut deaths);
+            self.server.start(&death.environment())?;
+            let place = self.await_death(&death)?;
+            self.kill(place)?;
         }
+        self.server.start("")?;
         self.run_for(Duration::from_secs(2))
     }
 
-    fn kill(&mut self) -> Result<(), String> {
+    /// Goes on until the server died, or is due to be killed; returns the place.
+    fn await_death(&mut self, death: &Death) -> Result<&'static str, String> {
+        let begin = now();
+        let time = if let Death::Kill(time) = death { *time } else { POINT_WAIT_MAX };
+        while begin.elapsed() < time {
+            self.turn()?;
+            if self.server.has_died()? {
+                return Ok(death.place());
+            }
+        }
+        Ok(BY_KILL)
+    }
+
+    fn kill(&mut self, place: &'static str) -> Result<(), String> {
         self.server.kill()?;
-        self.kills += 1;
+        *self.places.entry(place).or_insert(0) += 1;
+        self.ledger.epoch += 1;
         self.run_for(LAST_WORDS)?;
         let at = now();
         self.senders.iter_mut().for_each(|s| s.disconnect(at, &mut self.pool));
@@ -192,9 +207,9 @@ impl Run {
         self.recipients.iter_mut().for_each(|r| r.settle(at, &mut self.pool));
         self.until(|run| run.all_online() && run.ledger.missing() == 0)?;
         self.run_for(QUIET)?;
-        self.kill()?;
+        self.kill(BY_KILL)?;
         self.recipients.iter_mut().for_each(Recipient::forget);
-        self.server.start()?;
+        self.server.start("")?;
         self.until(Self::all_online)?;
         self.run_for(QUIET)
     }

@@ -34,6 +34,10 @@ pub(crate) struct Sender {
     /// To be sent again, before anything new.
     again: VecDeque<Key>,
     resume: Option<Resume>,
+    /// The highest `h` of this SM session: what the server has taken responsibility for.
+    acked_h: u32,
+    /// Kills before it was last online.
+    epoch: Option<u32>,
     retry_at: Option<Instant>,
     next_send: Instant,
     interval: Duration,
@@ -60,6 +64,8 @@ impl Sender {
             unacked: VecDeque::new(),
             again: VecDeque::new(),
             resume: None,
+            acked_h: 0,
+            epoch: None,
             retry_at: Some(now),
             next_send: now,
             interval,
@@ -145,6 +151,7 @@ impl Sender {
     ) -> Result<(), String> {
         match event {
             Event::Online { resumed: Some(h), .. } => {
+                self.epoch = ledger.online(self.epoch, true);
                 self.acked(h, ledger);
                 let Some(client) = pool.client(self.slot) else { return Ok(()) };
                 // Same session: the stanzas keep their numbers and the server can have them only once.
@@ -154,7 +161,11 @@ impl Sender {
                 client.request_ack().map_err(|e| e.to_string())?;
             }
             Event::Online { refused, .. } => {
-                self.acked(refused.unwrap_or(0), ledger);
+                self.epoch = ledger.online(self.epoch, false);
+                if let Some(h) = refused {
+                    self.acked(h, ledger);
+                }
+                self.acked_h = 0;
                 let left: Vec<Key> = self.unacked.drain(..).map(|(_, key)| key).collect();
                 left.into_iter().rev().for_each(|key| self.again.push_front(key));
                 self.resume = None;
@@ -177,6 +188,11 @@ impl Sender {
         if newest.is_some_and(|newest| h > newest) {
             ledger.violation("absurd h", format!("{h} though only {newest:?} were sent"));
         }
+        // Also across resumptions, and those across a kill: what was acknowledged stays so.
+        if h < self.acked_h {
+            ledger.violation("h went back", format!("{h} after {} to sender {}", self.acked_h, self.slot));
+        }
+        self.acked_h = self.acked_h.max(h);
         while let Some(&(number, key)) = self.unacked.front() {
             if number > h {
                 break;

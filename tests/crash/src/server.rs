@@ -3,12 +3,15 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use godwit_testclient::now;
 use tempfile::TempDir;
+
+use crate::peers;
 
 /// How long a start may take.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -20,7 +23,14 @@ pub enum Kind {
     Godwit(PathBuf),
     /// Prosody from the system's packages, to see the oracle fail: it acknowledges from memory.
     Prosody,
+    /// ejabberd, likewise.
+    Ejabberd,
 }
+
+/// The daemon with fail points.
+const FAILING: &str = "godwitd-failpoints";
+/// What `abort` sends.
+const SIGABRT: i32 = 6;
 
 /// A server and its directory.
 pub(crate) struct Server {
@@ -28,9 +38,12 @@ pub(crate) struct Server {
     dir: TempDir,
     port: u16,
     child: Option<Child>,
+    /// It dies on its own at a fail point.
+    armed: bool,
 }
 
-/// Finds `godwitd`: `GODWITD` in the environment, or beside the test in the target directory.
+/// Finds the daemon with fail points: `GODWITD` in the environment, or beside the test in the target
+/// directory.
 ///
 /// # Errors
 /// With a text that says how to build it.
@@ -40,11 +53,12 @@ pub fn find_godwitd() -> Result<PathBuf, String> {
         return if path.is_file() { Ok(path) } else { Err(format!("GODWITD={} is no file", path.display())) };
     }
     let exe = std::env::current_exe().map_err(|e| e.to_string())?;
-    let found = exe.ancestors().skip(1).take(2).map(|dir| dir.join("godwitd")).find(|path| path.is_file());
+    let found = exe.ancestors().skip(1).take(2).map(|dir| dir.join(FAILING)).find(|path| path.is_file());
     found.ok_or_else(|| {
-        "no godwitd beside this test: build it with `cargo build -p godwit-server --bins` (same profile and \
-         target directory), or set GODWITD=/path/to/godwitd"
-            .to_owned()
+        format!(
+            "no {FAILING} beside this test: build it with `cargo build -p godwit-server --bins --features \
+             failpoints` (same profile and target directory), or set GODWITD=/path/to/it"
+        )
     })
 }
 
@@ -52,21 +66,19 @@ impl Server {
     /// Prepares the directory: certificate, configuration, accounts. Does not start yet.
     pub(crate) fn prepare(kind: Kind, accounts: &[(String, String)]) -> Result<Self, String> {
         let dir = tempfile::Builder::new().prefix("godwit-crash-").tempdir().map_err(|e| e.to_string())?;
-        let certified =
-            rcgen::generate_simple_self_signed(vec!["localhost".into()]).map_err(|e| e.to_string())?;
-        write(&dir.path().join("cert.pem"), &certified.cert.pem())?;
-        write(&dir.path().join("key.pem"), &certified.signing_key.serialize_pem())?;
+        let (certificate, key) = peers::certificate().map_err(|e| e.to_string())?;
+        write(&dir.path().join("cert.pem"), &certificate)?;
+        write(&dir.path().join("key.pem"), &key)?;
         fs::create_dir(dir.path().join("data")).map_err(|e| e.to_string())?;
         let (port, starttls) = (free_port()?, free_port()?);
-        let server = Self { kind, dir, port, child: None };
+        let server = Self { kind, dir, port, child: None, armed: false };
         let text = match server.kind {
             Kind::Godwit(_) => server.godwit_config(starttls),
-            Kind::Prosody => server.prosody_config(starttls),
+            Kind::Prosody => peers::prosody_config(server.dir(), starttls, port),
+            Kind::Ejabberd => peers::ejabberd_config(server.dir(), starttls, port),
         };
         write(&server.config(), &text)?;
-        for (user, password) in accounts {
-            server.add_account(user, password)?;
-        }
+        server.add_accounts(accounts)?;
         Ok(server)
     }
 
@@ -80,39 +92,63 @@ impl Server {
         self.dir.path()
     }
 
-    /// Starts the server and waits until it accepts connections.
-    pub(crate) fn start(&mut self) -> Result<(), String> {
-        let log = OpenOptions::new().create(true).append(true).open(self.dir().join("server.log"));
-        let log = log.map_err(|e| format!("server.log: {e}"))?;
-        let copy = log.try_clone().map_err(|e| e.to_string())?;
-        let mut command = match &self.kind {
-            Kind::Godwit(godwitd) => Command::new(godwitd),
-            Kind::Prosody => Command::new("prosody"),
-        };
-        if self.kind == Kind::Prosody {
-            command.arg("-F");
-        }
-        command.arg("--config").arg(self.config()).stdin(Stdio::null()).stdout(log).stderr(copy);
+    /// True if it dies at fail points.
+    pub(crate) fn has_fail_points(&self) -> bool {
+        matches!(&self.kind, Kind::Godwit(path) if path.ends_with(FAILING))
+    }
+
+    /// Starts the server and waits until it accepts connections; `fail_points` as in `FAILPOINTS`, empty for
+    /// none. With some it may be dead again when this returns.
+    pub(crate) fn start(&mut self, fail_points: &str) -> Result<(), String> {
+        self.armed = !fail_points.is_empty();
+        let mut command = self.command()?;
+        command.env("FAILPOINTS", fail_points);
         self.child = Some(command.spawn().map_err(|e| format!("starting the server: {e}"))?);
         let begin = now();
         while begin.elapsed() < START_MAX {
             if TcpStream::connect_timeout(&self.addr(), Duration::from_millis(200)).is_ok() {
                 return Ok(());
             }
-            if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
-                return Err(format!("the server ended at its start: {status}\n{}", self.log_tail()));
+            if self.has_died()? {
+                return Ok(());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         Err(format!("the server did not listen within {START_MAX:?}\n{}", self.log_tail()))
     }
 
-    /// `kill -9`. An error means that it was dead already: it crashed on its own.
-    pub(crate) fn kill(&mut self) -> Result<(), String> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        if let Ok(Some(status)) = child.try_wait() {
-            return Err(format!("the server died before it was killed: {status}\n{}", self.log_tail()));
+    fn command(&self) -> Result<Command, String> {
+        let log = OpenOptions::new().create(true).append(true).open(self.dir().join("server.log"));
+        let log = log.map_err(|e| format!("server.log: {e}"))?;
+        let copy = log.try_clone().map_err(|e| e.to_string())?;
+        let mut command = match &self.kind {
+            Kind::Godwit(godwitd) => {
+                let mut command = Command::new(godwitd);
+                command.arg("--config").arg(self.config());
+                command
+            }
+            Kind::Prosody => peers::prosody(&self.config()),
+            Kind::Ejabberd => peers::ejabberd(self.dir(), &[]),
+        };
+        command.stdin(Stdio::null()).stdout(log).stderr(copy);
+        Ok(command)
+    }
+
+    /// True if it died at a fail point. An error means that it ended in another way: it crashed on its own.
+    pub(crate) fn has_died(&mut self) -> Result<bool, String> {
+        match self.child.as_mut().map(Child::try_wait) {
+            Some(Ok(Some(status))) if self.armed && status.signal() == Some(SIGABRT) => Ok(true),
+            Some(Ok(Some(status))) => {
+                Err(format!("the server died before it was killed: {status}\n{}", self.log_tail()))
+            }
+            _ => Ok(false),
         }
+    }
+
+    /// `kill -9`, unless it died at a fail point.
+    pub(crate) fn kill(&mut self) -> Result<(), String> {
+        let died = self.has_died()?;
+        let Some(mut child) = self.child.take().filter(|_| !died) else { return Ok(()) };
         child.kill().and_then(|()| child.wait()).map(drop).map_err(|e| format!("killing the server: {e}"))
     }
 
@@ -130,7 +166,11 @@ impl Server {
     }
 
     fn config(&self) -> PathBuf {
-        self.dir().join(if self.kind == Kind::Prosody { "prosody.cfg.lua" } else { "godwit.toml" })
+        self.dir().join(match self.kind {
+            Kind::Godwit(_) => "godwit.toml",
+            Kind::Prosody => "prosody.cfg.lua",
+            Kind::Ejabberd => "ejabberd.yml",
+        })
     }
 
     fn godwit_config(&self, starttls: u16) -> String {
@@ -143,45 +183,19 @@ impl Server {
         )
     }
 
-    fn prosody_config(&self, starttls: u16) -> String {
-        let (dir, port) = (self.dir().display(), self.port);
-        let ssl = format!("{{ certificate = \"{dir}/cert.pem\", key = \"{dir}/key.pem\" }}");
-        format!(
-            "run_as_root = true\ndata_path = \"{dir}/data\"\npidfile = \"{dir}/prosody.pid\"\n\
-             modules_enabled = {{ \"roster\", \"saslauth\", \"tls\", \"disco\", \"smacks\", \"mam\" }}\n\
-             modules_disabled = {{ \"s2s\" }}\ninterfaces = {{ \"127.0.0.1\" }}\n\
-             c2s_ports = {{ {starttls} }}\nc2s_direct_tls_ports = {{ {port} }}\n\
-             authentication = \"internal_hashed\"\nstorage = \"internal\"\nlog = {{ warn = \"*console\" }}\n\
-             default_archive_policy = true\nsmacks_max_queue_size = 100000\n\
-             ssl = {ssl}\nc2s_direct_tls_ssl = {ssl}\nVirtualHost \"localhost\"\n"
-        )
-    }
-
-    fn add_account(&self, user: &str, password: &str) -> Result<(), String> {
-        let mut command = match &self.kind {
-            Kind::Godwit(godwitd) => {
+    fn add_accounts(&self, accounts: &[(String, String)]) -> Result<(), String> {
+        match &self.kind {
+            Kind::Ejabberd => peers::run(peers::ejabberd(self.dir(), accounts), ""),
+            Kind::Prosody => accounts
+                .iter()
+                .try_for_each(|account| peers::run(peers::prosody_account(&self.config(), account), "")),
+            Kind::Godwit(godwitd) => accounts.iter().try_for_each(|(user, password)| {
                 let mut command = Command::new(godwitd.with_file_name("godwitctl"));
                 command.arg("--config").arg(self.config()).args(["account", "add"]);
                 command.arg(format!("{user}@localhost"));
-                command
-            }
-            Kind::Prosody => {
-                let mut command = Command::new("prosodyctl");
-                command.arg("--config").arg(self.config()).args(["register", user, "localhost", password]);
-                command
-            }
-        };
-        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child = spawned.map_err(|e| format!("running {:?}: {e}", command.get_program()))?;
-        if let Some(mut stdin) = child.stdin.take().filter(|_| self.kind != Kind::Prosody) {
-            writeln!(stdin, "{password}").map_err(|e| e.to_string())?;
+                peers::run(command, password)
+            }),
         }
-        let output = child.wait_with_output().map_err(|e| e.to_string())?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = [output.stdout, output.stderr].concat();
-        Err(format!("creating the account {user}: {}\n{}", output.status, String::from_utf8_lossy(&said)))
     }
 }
 
