@@ -1,5 +1,6 @@
 //! The hub: store, registry, modules and shards in one place. Takes stanzas, makes transactions of them, and
 //! lets their effects happen when they are durable.
+use crate::archive::ArchiveSettings;
 use crate::list::Modules;
 use crate::module::Cx;
 use crate::note::{Address, Background, Post};
@@ -41,6 +42,8 @@ pub struct Settings {
     pub failures_per_minute_max: u32,
     /// The two limits above do not count this machine's own addresses.
     pub loopback_exempt: bool,
+    /// Archives.
+    pub archive: ArchiveSettings,
 }
 
 /// The session that sent a stanza.
@@ -54,6 +57,8 @@ pub struct Origin {
     pub jid: Jid,
     /// Where it was when it sent.
     pub place: Place,
+    /// Bytes of stanzas that are stored nowhere which it may still be sent before it acknowledges some.
+    pub room: usize,
 }
 
 /// Counters for status and metrics.

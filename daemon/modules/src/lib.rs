@@ -9,6 +9,7 @@
 
 pub mod accounts;
 mod apply;
+pub mod archive;
 pub mod backlog;
 pub mod delivery;
 pub mod effects;
@@ -32,11 +33,15 @@ pub mod shard;
 pub mod throttle;
 pub mod xep0012_last;
 pub mod xep0030_disco;
+pub mod xep0059_rsm;
 pub mod xep0077_register;
+pub mod xep0082_time;
 pub mod xep0092_version;
 pub mod xep0160_offline;
 pub mod xep0199_ping;
 pub mod xep0202_time;
+pub mod xep0313_mam;
+mod xep0313_query;
 pub mod xep0359_stanza_ids;
 
 pub use hub::{Hub, Outside, Settings};

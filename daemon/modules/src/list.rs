@@ -17,10 +17,12 @@ impl Modules {
             Box::new(crate::rfc6121_roster::Roster),             // from here on iqs only: any order
             Box::new(crate::xep0012_last::Last::default()),
             Box::new(crate::xep0030_disco::Disco),
+            Box::new(crate::xep0059_rsm::Rsm),
             Box::new(crate::xep0077_register::Register),
             Box::new(crate::xep0092_version::Version),
             Box::new(crate::xep0199_ping::Ping),
             Box::new(crate::xep0202_time::Time),
+            Box::new(crate::xep0313_mam::Mam),
             Box::new(crate::xep0359_stanza_ids::StanzaIds),
             // Has an opinion on every message: after those with a narrower one.
             Box::new(crate::xep0160_offline::Offline),

@@ -49,6 +49,7 @@ fn origin(jid: &Jid) -> Origin {
         owner: 0,
         jid: jid.bare(),
         place: Place::default(),
+        room: 0,
     }
 }
 

@@ -151,7 +151,7 @@ impl Hub {
         now: Millis,
         post: &mut Poster,
     ) {
-        let origin = Origin { address: old.clone(), owner: account.owner, jid: jid.clone(), place };
+        let origin = Origin { address: old.clone(), owner: account.owner, jid: jid.clone(), place, room: 0 };
         self.leave(&origin, true, now, post);
         let error = StreamError::new(StreamCondition::Conflict)
             .with_text("replaced by a new session with this resource");
@@ -213,7 +213,7 @@ impl Hub {
         let bare: Arc<str> = bound.jid.bare_str().into();
         points::pass("sm::end");
         let address = Address { session: bound.id, bare: Arc::clone(&bare) };
-        let origin = Origin { address, owner: bound.owner, jid: bound.jid.clone(), place };
+        let origin = Origin { address, owner: bound.owner, jid: bound.jid.clone(), place, room: 0 };
         self.leave(&origin, bound.inflight() == 0, now, post);
         let unacked: Vec<u64> = bound
             .unacked

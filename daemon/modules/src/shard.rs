@@ -266,6 +266,7 @@ impl ShardState {
             owner: bound.owner,
             jid: bound.jid.clone(),
             place: self.here(at),
+            room: bound.room(cx.settings),
         };
         let before = self.post.count(self.shard);
         let progress = self.hub.stanza(&origin, stanza, idle, cx.now, &mut self.post);

@@ -211,6 +211,13 @@ impl Bound {
         self.unacked_bytes > settings.unacked_bytes_max || self.unacked_len() > count_max
     }
 
+    /// Bytes that may still be sent inline before the client acknowledges some. Without stream management
+    /// nothing is kept, and only the send queue bounds what is sent.
+    pub fn room(&self, settings: &Settings) -> usize {
+        let kept = if self.sm.is_some() { self.unacked_bytes } else { 0 };
+        usize::try_from(settings.unacked_bytes_max.saturating_sub(kept)).unwrap_or(usize::MAX)
+    }
+
     /// The connection is gone: what it had asked for will not come.
     pub(crate) fn unplug(&mut self) {
         if let FeedMode::CatchUp { fetching, .. } = &mut self.feed.mode {

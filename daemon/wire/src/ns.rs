@@ -145,6 +145,11 @@ pub const COMPONENT_ACCEPT: &str = "jabber:component:accept";
 /// Capabilities.
 pub const CAPS: &str = "http://jabber.org/protocol/caps";
 
+// XEP-0122 Data Forms Validation.
+
+/// What the values of a field may be.
+pub const DATA_VALIDATE: &str = "http://jabber.org/protocol/xdata-validate";
+
 // XEP-0153 vCard-Based Avatars.
 
 /// Avatar hash in presence.
@@ -230,6 +235,8 @@ pub const MESSAGE_CORRECT: &str = "urn:xmpp:message-correct:0";
 pub const MAM: &str = "urn:xmpp:mam:2";
 /// Disco feature: extended queries.
 pub const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
+/// Disco feature: queries may say whether they want groupchat messages.
+pub const MAM_GROUPCHAT_FIELD: &str = "urn:xmpp:mam:2#groupchat-field";
 
 // XEP-0317 Hats.
 

@@ -4,6 +4,7 @@ use crate::seams::Dice;
 use crate::server::{Config, Server};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use godwit_modules::archive::ArchiveSettings;
 use godwit_modules::{Completion, Settings, accounts};
 use godwit_store::{MemStore, Submit};
 use godwit_wire::{Jid, Limits};
@@ -61,6 +62,7 @@ pub fn settings() -> Settings {
         registrations_per_hour_max: 0,
         failures_per_minute_max: 0,
         loopback_exempt: true,
+        archive: ArchiveSettings { page_rows_max: 100, page_bytes_max: 64 * 1024, keep_ms: None },
     }
 }
 

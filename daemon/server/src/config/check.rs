@@ -180,6 +180,8 @@ fn check(raw: Raw, problems: &mut Problems) -> Config {
     range("store.cache_mb", store.cache_mb, 0, 1_048_576, problems);
     range("store.memtable_mb", store.memtable_mb, 0, 65_536, problems);
     range("store.queue_max", store.queue_max, 64, 1_048_576, problems);
+    range("archive.page_messages_max", raw.archive.page_messages_max, 1, 1_000, problems);
+    range("archive.page_bytes_max", raw.archive.page_bytes_max, 16_384, 1 << 20, problems);
     range("server.shards", raw.server.shards, 0, 1024, problems);
     if let Err(e) = crate::logging::filter(&raw.log.level) {
         let instead = r#"write "info", or by module "info,godwit_edge=debug""#;
@@ -309,7 +311,7 @@ fn limits(limits: &Limits, problems: &mut Problems) {
         ("send_queue_bytes_max", limits.send_queue_bytes_max, 2 * limits.stanza_bytes_max, 1024 * MIB),
         ("inflight_stanzas_max", limits.inflight_stanzas_max, 1, 65_536),
         ("unacked_stanzas_max", limits.unacked_stanzas_max, 16, 65_536),
-        ("unacked_bytes_max", limits.unacked_bytes_max, 16_384, 1024 * MIB),
+        ("unacked_bytes_max", limits.unacked_bytes_max, 2 * limits.stanza_bytes_max, 1024 * MIB),
         ("login_attempts_per_connection_max", limits.login_attempts_per_connection_max, 1, 100),
         (
             "failed_logins_per_address_per_minute_max",

@@ -88,8 +88,9 @@ section! {
         inflight_stanzas_max: u64 = Is("64"), Live;
         /// Stanzas sent and not acknowledged (XEP-0198) before further stored messages wait in the archive.
         unacked_stanzas_max: u64 = Is("256"), Live;
-        /// Bytes sent and not acknowledged that are not stored, before the session is ended.
-        unacked_bytes_max: u64 = Is("262144"), Live;
+        /// Bytes sent and not acknowledged that are not stored, before the session is ended. Must hold two of
+        /// the largest stanzas: one goes out while another waits.
+        unacked_bytes_max: u64 = Is("524288"), Live;
         /// Failed logins on one connection before it is closed.
         login_attempts_per_connection_max: u64 = Is("5"), Live;
         /// Failed logins from one address in a minute; after that, logins from it are refused for the rest of
@@ -141,6 +142,16 @@ section! {
 }
 
 section! {
+    /// Archives: what accounts sent and received, for their clients to query (XEP-0313).
+    struct Archive = "archive" {
+        /// Messages in one page of a query at most. A client that does not say how many it wants gets 50.
+        page_messages_max: u64 = Is("250"), Live;
+        /// Bytes of one page. One message may be larger.
+        page_bytes_max: u64 = Is("131072"), Live;
+    }
+}
+
+section! {
     /// The log. It never holds a password, a key or the body of a message.
     struct Log = "log" {
         /// "error", "warn", "info", "debug" or "trace"; or by module: "info,godwit_edge=debug". The
@@ -188,13 +199,14 @@ pub struct Raw {
     pub limits: Limits,
     pub stream: Stream,
     pub store: Store,
+    pub archive: Archive,
     pub log: Log,
     pub admin: Admin,
 }
 
 impl Raw {
     /// All sections, in the order of the example.
-    pub const SECTIONS: [Section; 9] = [
+    pub const SECTIONS: [Section; 10] = [
         Server::SECTION,
         Listen::SECTION,
         Tls::SECTION,
@@ -202,6 +214,7 @@ impl Raw {
         Limits::SECTION,
         Stream::SECTION,
         Store::SECTION,
+        Archive::SECTION,
         Log::SECTION,
         Admin::SECTION,
     ];
@@ -232,7 +245,7 @@ impl Raw {
         }
         read!(server: Server, listen: Listen, tls: Tls, registration: Registration,
             limits: Limits, stream: Stream,
-            store: Store, log: Log, admin: Admin)
+            store: Store, archive: Archive, log: Log, admin: Admin)
     }
 
     /// Paths of the keys that differ and take effect only at a restart.
@@ -245,7 +258,7 @@ impl Raw {
                 paths.extend(restart.map(|key: &&Key| format!("{}.{}", stringify!($field), key.name)));
             } )* };
         }
-        compare!(server, listen, tls, registration, limits, stream, store, log, admin);
+        compare!(server, listen, tls, registration, limits, stream, store, archive, log, admin);
         paths
     }
 }
@@ -256,7 +269,7 @@ impl Raw {
         macro_rules! keep {
             ($($field:ident),*) => { $( self.$field.keep_until_restart(&old.$field); )* };
         }
-        keep!(server, listen, tls, registration, limits, stream, store, log, admin);
+        keep!(server, listen, tls, registration, limits, stream, store, archive, log, admin);
     }
 }
 

@@ -14,6 +14,7 @@ use godwit_edge::tls::{Certificates, TicketKeys, TlsConfig};
 use godwit_edge::{
     Clock, EdgeLimits, Entry, ListenOptions, Listener, Shard, ShardConfig, ShardStats, listen,
 };
+use godwit_modules::archive::ArchiveSettings;
 use godwit_modules::{Completion, HubSink};
 use godwit_modules::{Hub, Outside};
 use godwit_store::{Opened, Rocks, Writer};
@@ -174,6 +175,11 @@ pub(crate) fn hub_settings(config: &Config, secret: [u8; 32]) -> godwit_modules:
         registrations_per_hour_max: count(config.raw.registration.per_address_per_hour_max),
         failures_per_minute_max: count(limits.failed_logins_per_address_per_minute_max),
         loopback_exempt: limits.loopback_exempt,
+        archive: ArchiveSettings {
+            page_rows_max: size(config.raw.archive.page_messages_max),
+            page_bytes_max: size(config.raw.archive.page_bytes_max),
+            keep_ms: None,
+        },
     }
 }
 
