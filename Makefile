@@ -27,7 +27,7 @@ build:      ## godwitd and godwitctl, dev profile
 release:    ## the same, optimised, in $CARGO_TARGET_DIR/release
 	cargo build --release -p godwit-server
 
-generate:   ## write anew what is made from the code: the README's table, the example configuration
+generate:   ## write anew what is made from the code: tables, the example configuration
 	GODWIT_GENERATE=1 cargo test --quiet -p godwit-server --test generated
 
 lint:       ## style rules, rustfmt, clippy, cargo-deny

@@ -121,7 +121,7 @@ pub struct Hub {
     /// The modules.
     pub modules: Modules,
     /// Counters.
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     /// Failed logins by source.
     pub(crate) failures: Throttle,
     /// Registrations by source.
@@ -140,7 +140,7 @@ impl Hub {
             next_session: AtomicU64::new(first),
             registry: Registry::default(),
             modules: Modules::all(),
-            counters: Counters::default(),
+            counters: Arc::default(),
             failures: Throttle::new(60_000),
             registrations: Throttle::new(3_600_000),
         })

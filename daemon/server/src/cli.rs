@@ -61,8 +61,9 @@ pub fn main(cli: &Cli, run: impl FnOnce(&Path, Config) -> ExitCode) -> ExitCode 
     if !cli.check {
         return run(&cli.config, config);
     }
+    let metrics = config.metrics.and_then(crate::metrics::serve::warning);
     let now_s = i64::try_from((godwit_edge::clock::system())() / 1000).unwrap_or(i64::MAX);
-    for warning in certificates::warnings(&config.certificates, now_s) {
+    for warning in certificates::warnings(&config.certificates, now_s).into_iter().chain(metrics) {
         // Standard error may be closed; a warning does not change the exit code.
         let _ = writeln!(io::stderr(), "{}: warning: {warning}", cli.config.display());
     }

@@ -89,6 +89,11 @@ fn every_file_of_a_xep_has_its_row() {
 }
 
 #[test]
+fn the_table_of_metrics_is_the_lists() {
+    compare("daemon/METRICS.md", Some("metrics"), &godwit_server::metrics::table());
+}
+
+#[test]
 fn the_example_configuration_is_the_one_printed() {
     compare("daemon/server/godwit.example.toml", None, &godwit_server::config::example());
 }

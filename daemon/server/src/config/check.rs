@@ -38,6 +38,8 @@ pub struct Config {
     pub c2s: Vec<SocketAddr>,
     /// Direct TLS listeners.
     pub c2s_tls: Vec<SocketAddr>,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
     /// Certificates; the first one is used for names that none covers.
     pub certificates: Vec<CertificateFiles>,
     /// The admin socket.
@@ -170,6 +172,7 @@ fn check(raw: Raw, problems: &mut Problems) -> Config {
     let mut seen = BTreeSet::new();
     let c2s = addresses("listen.c2s", &raw.listen.c2s, &mut seen, problems);
     let c2s_tls = addresses("listen.c2s_tls", &raw.listen.c2s_tls, &mut seen, problems);
+    let metrics = metrics(&raw.listen.metrics, &mut seen, problems);
     if raw.listen.c2s.is_empty() && raw.listen.c2s_tls.is_empty() && !problems.has("listen") {
         problems.key("listen", r#"both lists are empty; write for example c2s = ["[::]:5222"]"#);
     }
@@ -187,7 +190,7 @@ fn check(raw: Raw, problems: &mut Problems) -> Config {
         let instead = r#"write "info", or by module "info,godwit_edge=debug""#;
         problems.string("log.level", &raw.log.level, format!("{e}; {instead}"));
     }
-    Config { domains, data_dir, admins, c2s, c2s_tls, certificates, socket, raw }
+    Config { domains, data_dir, admins, c2s, c2s_tls, metrics, certificates, socket, raw }
 }
 
 fn domains(raw: &Raw, problems: &mut Problems) -> Vec<Box<str>> {
@@ -252,6 +255,32 @@ fn addresses(
         }
     }
     addresses
+}
+
+fn metrics(text: &str, seen: &mut BTreeSet<SocketAddr>, problems: &mut Problems) -> Option<SocketAddr> {
+    let path = "listen.metrics";
+    if text.is_empty() {
+        return None;
+    }
+    match text.parse::<SocketAddr>() {
+        Err(_) => {
+            problems.string(
+                path,
+                text,
+                r#"not an address with a port; write "127.0.0.1:9522", or "" for none"#,
+            );
+            None
+        }
+        Ok(address) if address.port() == 0 => {
+            problems.string(path, text, r#"nobody would find port 0; write for example "127.0.0.1:9522""#);
+            None
+        }
+        Ok(address) if !seen.insert(address) => {
+            problems.string(path, text, "clients connect there; write another port");
+            None
+        }
+        Ok(address) => Some(address),
+    }
 }
 
 fn certificates(raw: &Raw, problems: &mut Problems) -> Vec<CertificateFiles> {

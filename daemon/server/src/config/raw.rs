@@ -31,6 +31,10 @@ section! {
         c2s: Vec<String> = Is(r#"["[::]:5222"]"#), Restart;
         /// Clients, TLS from the first byte (XEP-0368).
         c2s_tls: Vec<String> = Is(r#"["[::]:5223"]"#), Restart;
+        /// Metrics for Prometheus (/metrics) and health (/healthz, /readyz) over HTTP, usually
+        /// "127.0.0.1:9522". There is no password: an address that others reach is for a firewall to guard.
+        /// "": none.
+        metrics: String = Is(r#""""#), Restart;
     }
 }
 

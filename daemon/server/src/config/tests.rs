@@ -29,6 +29,19 @@ fn the_least_configuration_has_the_documented_defaults() {
 }
 
 #[test]
+fn metrics_have_an_address_only_if_one_is_written() {
+    let with = |address: &str| format!("{LEAST}[listen]\nmetrics = \"{address}\"\n");
+    assert_eq!(Config::parse(LEAST).expect("is fine").metrics, None);
+    assert_eq!(Config::parse(&with("")).expect("is fine").metrics, None);
+    let config = Config::parse(&with("127.0.0.1:9522")).expect("is fine");
+    assert_eq!(config.metrics, Some("127.0.0.1:9522".parse().expect("address")));
+    for (wrong, why) in [("9522", "not an address"), ("127.0.0.1:0", "port 0"), ("[::]:5222", "clients")] {
+        let said = lines(&with(wrong));
+        assert!(said.len() == 1 && said[0].contains("listen.metrics") && said[0].contains(why), "{said:?}");
+    }
+}
+
+#[test]
 fn the_example_is_fine() {
     Config::parse(&super::example()).expect("is fine");
 }

@@ -1,6 +1,7 @@
 //! The daemon from start to stop: `daemon.rs` starts the parts, this file waits for signals and stops them.
 
 mod daemon;
+mod metrics;
 mod operations;
 mod pace;
 mod reload;
@@ -13,9 +14,11 @@ mod workers;
 use crate::admin::socket::AdminSocket;
 use crate::config::Config;
 use crate::logging::Logging;
+use crate::metrics::serve;
 pub(crate) use daemon::hub_settings;
 use daemon::{Daemon, Threads};
 use godwit_edge::Control;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -65,10 +68,11 @@ fn serve(file: &Path, config: Config, logging: Logging) -> Result<(), String> {
         .map_err(|e| format!("no runtime: {e}"))?;
     // Before everything else: a SIGHUP that comes during the start must wait and not kill.
     let told = runtime.block_on(async { Told::new() }).map_err(|e| format!("no signals: {e}"))?;
+    let metrics = bind_metrics(&config)?;
     let (daemon, threads) = Daemon::start(file.to_owned(), config, logging, inherited)?;
     // After the store, whose lock says that no other daemon uses this data directory.
     let socket = AdminSocket::bind(&socket_path).map_err(|e| format!("admin.socket: {e}"))?;
-    let stopped = supervise(&runtime, &daemon, threads, &socket, told);
+    let stopped = supervise(&runtime, &daemon, threads, &socket, metrics, told);
     runtime.shutdown_background();
     let closed = daemon.writer.close().and_then(|()| daemon.store.close());
     stopped.and(closed.map_err(|e| format!("closing the store: {e}")))?;
@@ -81,6 +85,7 @@ fn supervise(
     daemon: &Arc<Daemon>,
     threads: Threads,
     socket: &AdminSocket,
+    metrics: Option<TcpListener>,
     mut told: Told,
 ) -> Result<(), String> {
     let listener = socket.listener().map_err(|e| format!("admin.socket: {e}"))?;
@@ -88,6 +93,11 @@ fn supervise(
         let listener =
             tokio::net::UnixListener::from_std(listener).map_err(|e| format!("admin.socket: {e}"))?;
         tokio::spawn(crate::admin::server::serve(listener, Arc::clone(daemon) as _));
+        if let Some(listener) = metrics {
+            let listener =
+                tokio::net::TcpListener::from_std(listener).map_err(|e| format!("listen.metrics: {e}"))?;
+            tokio::spawn(serve::serve(listener, metrics::gather(Arc::clone(daemon))));
+        }
         tokio::spawn(watch::watchdog(Arc::clone(daemon)));
         tokio::spawn(watch::housekeeping(Arc::clone(daemon)));
         crate::systemd::ready("running");
@@ -115,6 +125,16 @@ fn supervise(
         stop(daemon, threads, &mut told).await;
         Ok(())
     })
+}
+
+fn bind_metrics(config: &Config) -> Result<Option<TcpListener>, String> {
+    let Some(address) = config.metrics else { return Ok(None) };
+    let listener = serve::bind(address).map_err(|e| format!("listen.metrics: {address}: {e}"))?;
+    tracing::info!(%address, "serving metrics");
+    if let Some(warning) = serve::warning(address) {
+        tracing::warn!("{warning}");
+    }
+    Ok(Some(listener))
 }
 
 /// Closes all streams and waits for the shards; a second signal ends the process at once.

@@ -1,0 +1,57 @@
+//! What metrics and health are made of: everything that is counted or known, at one moment.
+use super::process::Process;
+use crate::admin::protocol::ReloadStatus;
+use crate::alloc::Memory;
+use crate::limits::Ceiling;
+use godwit_edge::ShardStats;
+use godwit_edge::stats::Count;
+use godwit_edge::tls::CertificateStatus;
+use godwit_modules::hub::Counters;
+use godwit_store::{Cf, Health, Stats};
+use std::sync::Arc;
+
+/// Gathered for one answer.
+#[derive(Debug)]
+pub struct Facts {
+    /// Now, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// When the daemon started.
+    pub started_ms: u64,
+    /// What the kernel says of the process.
+    pub process: Process,
+    /// What the allocator says.
+    pub memory: Memory,
+    /// What router and modules count.
+    pub hub: Arc<Counters>,
+    /// What each shard counts.
+    pub shards: Vec<Arc<ShardStats>>,
+    /// Connections now.
+    pub connections: u64,
+    /// How many there may be.
+    pub ceiling: Ceiling,
+    /// What the store's writer counts.
+    pub store: Stats,
+    /// Whether it can write.
+    pub health: Health,
+    /// Memory of the store; `None` while it cannot be asked.
+    pub store_memory: Option<godwit_store::Memory>,
+    /// Bytes in table files, by family.
+    pub store_bytes: Vec<(Cf, u64)>,
+    /// Bytes free on the device that holds the data, for this user, and all of its bytes.
+    pub disk_bytes: Option<(u64, u64)>,
+    /// Certificates in use.
+    pub certificates: Vec<CertificateStatus>,
+    /// Lines that the log dropped.
+    pub log_lines_dropped: u64,
+    /// Threads that the watchdog found stuck.
+    pub stuck: Vec<String>,
+    /// The last reload.
+    pub reload: Option<ReloadStatus>,
+}
+
+impl Facts {
+    /// A count of the shards, added up.
+    pub(super) fn shards(&self, count: fn(&ShardStats) -> &Count) -> u64 {
+        self.shards.iter().map(|shard| count(shard).get()).sum()
+    }
+}

@@ -1,0 +1,67 @@
+//! Whether the box is alive and ready: `/healthz` and `/readyz`.
+use super::facts::Facts;
+use godwit_edge::HEARTBEAT_MS_MAX;
+use serde::Serialize;
+
+/// A shard that has not turned for so long is stuck: three times what an idle one takes.
+const SILENCE_MS_MAX: u64 = 3 * HEARTBEAT_MS_MAX;
+
+/// Why the daemon is not ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// For programs: `store`, `queue`, `shard`, `thread`, `certificate`, `connections`.
+    pub what: &'static str,
+    /// For people.
+    pub why: String,
+}
+
+/// The answer to `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// Clients may be sent here.
+    pub ready: bool,
+    /// Otherwise, why not.
+    pub reasons: Vec<Trouble>,
+}
+
+impl Readiness {
+    /// Judges.
+    pub fn of(facts: &Facts) -> Readiness {
+        let reasons = troubles(facts);
+        Readiness { ready: reasons.is_empty(), reasons }
+    }
+}
+
+/// Everything that keeps the daemon from serving its clients as it should.
+pub(super) fn troubles(facts: &Facts) -> Vec<Trouble> {
+    let mut troubles = Vec::new();
+    let mut add = |what, why| troubles.push(Trouble { what, why });
+    let Facts { health, store, .. } = facts;
+    if !health.ok {
+        let why = if health.full { "no space is left" } else { "writes fail" };
+        add("store", format!("{why}: {}", health.last_error.as_deref().unwrap_or("no reason is known")));
+    }
+    if store.queued >= store.queue_max && store.queue_max > 0 {
+        add("queue", format!("all {} places of the writer's queue are taken", store.queue_max));
+    }
+    for (number, shard) in facts.shards.iter().enumerate() {
+        let silence = facts.now_ms.saturating_sub(shard.heartbeat_ms.get());
+        if silence > SILENCE_MS_MAX {
+            add("shard", format!("shard {number} has not turned for {} s", silence / 1000));
+        }
+    }
+    for thread in &facts.stuck {
+        add("thread", format!("{thread} is stuck"));
+    }
+    let now_s = i64::try_from(facts.now_ms / 1000).unwrap_or(i64::MAX);
+    for certificate in &facts.certificates {
+        if !(certificate.not_before..=certificate.not_after).contains(&now_s) {
+            // Says by how many days, and what to do.
+            add("certificate", certificate.warning(now_s).unwrap_or_default());
+        }
+    }
+    if facts.connections >= facts.ceiling.connections_max {
+        add("connections", format!("no further connection is taken: {}", facts.ceiling.line()));
+    }
+    troubles
+}

@@ -1,0 +1,122 @@
+//! Metrics of what clients notice: connections, TLS, logins, stanzas, messages.
+use super::metric::{Metric, counter, gauge};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// In the order in which they are told.
+pub(super) const SERVICE: &[Metric] = &[
+    gauge("godwit_connections", "Client connections.", |f, s| s.one(f.connections)),
+    counter("godwit_connections_accepted", "Connections accepted.", |f, s| {
+        s.one(f.shards(|shard| &shard.accepted))
+    }),
+    counter("godwit_connections_refused", "Connections closed at once, by what refused them.", |f, s| {
+        s.each([
+            ("ceiling", f.shards(|shard| &shard.refused_full)),
+            ("address", f.shards(|shard| &shard.refused_host)),
+        ])
+    })
+    .by("reason"),
+    counter(
+        "godwit_accept_failures",
+        "Failed accepts: for want of descriptors or memory, or others.",
+        |f, s| {
+            s.each([
+                ("starved", f.shards(|shard| &shard.accept_starved)),
+                ("other", f.shards(|shard| &shard.accept_failed)),
+            ])
+        },
+    )
+    .by("reason"),
+    counter("godwit_connections_closed", "Connections that ended, by why.", |f, s| {
+        s.each([
+            ("peer", f.shards(|shard| &shard.closed.by_peer)),
+            ("server", f.shards(|shard| &shard.closed.by_us)),
+            ("tls", f.shards(|shard| &shard.closed.tls_failed)),
+            ("send_queue_full", f.shards(|shard| &shard.closed.send_queue_full)),
+            ("io", f.shards(|shard| &shard.closed.io)),
+            ("deadline", f.shards(|shard| &shard.closed.deadline)),
+        ])
+    })
+    .by("reason"),
+    counter("godwit_tls_handshakes", "TLS handshakes completed.", |f, s| {
+        s.each([
+            ("1.2", f.shards(|shard| &shard.handshakes_tls12)),
+            ("1.3", f.shards(|shard| &shard.handshakes_tls13)),
+        ])
+    })
+    .by("version"),
+    counter("godwit_tls_handshakes_resumed", "TLS handshakes that resumed a session.", |f, s| {
+        s.one(f.shards(|shard| &shard.handshakes_resumed))
+    }),
+    counter("godwit_tls_failures", "Connections whose TLS failed, in the handshake or later.", |f, s| {
+        s.one(f.shards(|shard| &shard.tls_failures))
+    }),
+    counter("godwit_received_bytes", "Bytes read from clients.", |f, s| {
+        s.one(f.shards(|shard| &shard.bytes_in))
+    })
+    .bytes(),
+    counter("godwit_sent_bytes", "Bytes written to clients.", |f, s| {
+        s.one(f.shards(|shard| &shard.bytes_out))
+    })
+    .bytes(),
+    gauge("godwit_send_queue_bytes", "Bytes that wait to be sent.", |f, s| {
+        s.one(f.shards(|shard| &shard.queued_bytes))
+    })
+    .bytes(),
+    counter("godwit_slow_readers", "Times that a client read too slowly and its feed was held.", |f, s| {
+        s.one(f.shards(|shard| &shard.congestions))
+    }),
+    counter("godwit_socket_calls", "System calls of the shards.", |f, s| {
+        s.each([
+            ("read", f.shards(|shard| &shard.reads)),
+            ("write", f.shards(|shard| &shard.writes)),
+            ("accept", f.shards(|shard| &shard.accepts)),
+            ("wait", f.shards(|shard| &shard.waits)),
+        ])
+    })
+    .by("call"),
+    counter("godwit_shard_turns", "Turns of each shard's loop.", |f, s| {
+        s.each((0u16..).zip(&f.shards).map(|(n, shard)| (n.to_string(), shard.turns.get())))
+    })
+    .by("shard"),
+    gauge(
+        "godwit_shard_silence_seconds",
+        "Time since each shard's loop turned last; idle ones turn too.",
+        |f, s| {
+            let silence = |beat: u64| f.now_ms.saturating_sub(beat) as f64 / 1000.0;
+            s.each(
+                (0u16..).zip(&f.shards).map(|(n, shard)| (n.to_string(), silence(shard.heartbeat_ms.get()))),
+            )
+        },
+    )
+    .seconds()
+    .by("shard"),
+    gauge("godwit_sessions", "Sessions, those waiting for resumption included.", |f, s| {
+        s.one(get(&f.hub.sessions))
+    }),
+    gauge("godwit_sessions_detached", "Sessions that wait for resumption.", |f, s| {
+        s.one(get(&f.hub.detached))
+    }),
+    counter("godwit_sessions_resumed", "Sessions resumed.", |f, s| s.one(get(&f.hub.resumed))),
+    counter("godwit_logins", "Logins, by how they ended.", |f, s| {
+        s.each([("ok", get(&f.hub.logins)), ("failed", get(&f.hub.logins_failed))])
+    })
+    .by("result"),
+    counter("godwit_stanzas", "Stanzas taken from clients.", |f, s| s.one(get(&f.hub.stanzas))),
+    counter("godwit_messages", "Messages on their way to an account, by whether they are stored.", |f, s| {
+        s.each([("yes", get(&f.hub.messages_stored)), ("no", get(&f.hub.messages_unstored))])
+    })
+    .by("stored"),
+    counter("godwit_deliveries", "Stanzas posted to a session.", |f, s| s.one(get(&f.hub.delivered))),
+    counter("godwit_stanza_errors", "Stanzas answered with an error.", |f, s| s.one(get(&f.hub.errors_sent))),
+    counter("godwit_stanza_retries", "Stanzas decided again because what they read had changed.", |f, s| {
+        s.one(get(&f.hub.conflicts))
+    }),
+    counter("godwit_stanza_write_failures", "Stanzas refused because the store could not write.", |f, s| {
+        s.one(get(&f.hub.writes_failed))
+    }),
+    counter("godwit_module_panics", "Stanzas lost to a panic of a module.", |f, s| s.one(get(&f.hub.panics))),
+];

@@ -1,0 +1,80 @@
+//! Metrics of the store.
+use super::metric::{Metric, counter, gauge, histogram};
+
+/// To a second.
+const MICROS: f64 = 1e6;
+
+/// In the order in which they are told.
+pub(super) const STORE: &[Metric] = &[
+    gauge("godwit_store_state", "1 for how the last write went, 0 for the others.", |f, s| {
+        let health = &f.health;
+        s.each([
+            ("ok", health.ok),
+            ("full", !health.ok && health.full),
+            ("failed", !health.ok && !health.full),
+        ])
+    })
+    .by("state"),
+    gauge(
+        "godwit_store_state_timestamp_seconds",
+        "Since when writes succeed or fail, since 1970.",
+        |f, s| s.one(f.health.since_ms as f64 / 1000.0),
+    )
+    .seconds(),
+    counter("godwit_store_transactions", "Transactions completed, whatever their outcome.", |f, s| {
+        s.one(f.store.transactions)
+    }),
+    counter("godwit_store_conflicts", "Transactions refused by a guard.", |f, s| s.one(f.store.conflicts)),
+    counter("godwit_store_rounds", "Rounds written, synced or not.", |f, s| s.one(f.store.rounds)),
+    counter("godwit_store_fsyncs", "Rounds synced to disk.", |f, s| s.one(f.store.syncs)),
+    counter("godwit_store_write_failures", "Rounds whose write failed.", |f, s| s.one(f.store.failures)),
+    counter("godwit_store_written_bytes", "Bytes written to the log.", |f, s| s.one(f.store.bytes)).bytes(),
+    histogram("godwit_store_fsync_seconds", "Time of a synced write.", |f, s| {
+        s.buckets(&f.store.sync_us, MICROS)
+    })
+    .seconds(),
+    histogram(
+        "godwit_store_commit_seconds",
+        "Time from a transaction's submission to its commit.",
+        |f, s| s.buckets(&f.store.commit_us, MICROS),
+    )
+    .seconds(),
+    histogram("godwit_store_fsync_transactions", "Transactions that shared one fsync.", |f, s| {
+        s.buckets(&f.store.synced_together, 1.0)
+    }),
+    gauge("godwit_store_fsync_transactions_most", "Most transactions that ever shared one fsync.", |f, s| {
+        s.one(f.store.synced_together.most)
+    }),
+    gauge("godwit_store_queue", "Transactions submitted and not yet completed.", |f, s| {
+        s.one(f.store.queued)
+    }),
+    gauge("godwit_store_queue_most", "The most there ever were.", |f, s| s.one(f.store.queued_most)),
+    gauge(
+        "godwit_store_queue_max",
+        "The most there may be; further stanzas are answered with an error.",
+        |f, s| s.one(f.store.queue_max),
+    ),
+    gauge("godwit_store_memory_bytes", "Memory of the store.", |f, s| {
+        let memory = f.store_memory.unwrap_or_default();
+        s.each([
+            ("memtables", memory.memtables),
+            ("block_cache", memory.block_cache),
+            ("table_readers", memory.table_readers),
+        ])
+    })
+    .bytes()
+    .by("part"),
+    gauge("godwit_store_table_bytes", "Table files in use, by column family.", |f, s| {
+        s.each(f.store_bytes.iter().map(|(cf, bytes)| (cf.name(), *bytes)))
+    })
+    .bytes()
+    .by("family"),
+    gauge("godwit_disk_free_bytes", "Space that is left on the device of the data directory.", |f, s| {
+        s.one(f.disk_bytes.map_or(f64::NAN, |(free, _)| free as f64))
+    })
+    .bytes(),
+    gauge("godwit_disk_size_bytes", "Size of that device.", |f, s| {
+        s.one(f.disk_bytes.map_or(f64::NAN, |(_, size)| size as f64))
+    })
+    .bytes(),
+];

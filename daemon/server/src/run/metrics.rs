@@ -1,0 +1,43 @@
+//! Gathers from the running daemon what metrics and health are made of.
+use super::daemon::{Daemon, locked};
+use crate::metrics::Facts;
+use crate::metrics::process::Reader;
+use crate::metrics::serve::Gather;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// For the HTTP side.
+pub(super) fn gather(daemon: Arc<Daemon>) -> Gather {
+    let reader = Mutex::new(Reader::default());
+    Arc::new(move || daemon.facts(&mut locked(&reader)))
+}
+
+impl Daemon {
+    fn facts(&self, reader: &mut Reader) -> Facts {
+        Facts {
+            now_ms: (self.clock)(),
+            started_ms: self.started_ms,
+            process: reader.read(),
+            memory: crate::alloc::memory(),
+            hub: Arc::clone(&self.hub.counters),
+            shards: self.shard_stats.clone(),
+            connections: self.connections.now() as u64,
+            ceiling: self.ceiling.clone(),
+            store: self.writer.stats(),
+            health: self.writer.health(),
+            store_memory: self.store.memory().ok(),
+            store_bytes: self.store.live_bytes_by_cf().unwrap_or_default(),
+            disk_bytes: disk(&self.config().data_dir),
+            certificates: self.certificates.status(),
+            log_lines_dropped: self.logging.dropped(),
+            stuck: locked(&self.stuck).clone(),
+            reload: locked(&self.reload).clone(),
+        }
+    }
+}
+
+/// Bytes that this user may still write to the device of a directory, and all of its bytes.
+fn disk(directory: &Path) -> Option<(u64, u64)> {
+    let found = rustix::fs::statvfs(directory).ok()?;
+    Some((found.f_bavail.saturating_mul(found.f_frsize), found.f_blocks.saturating_mul(found.f_frsize)))
+}
