@@ -20,11 +20,14 @@ pub enum Cf {
     /// Owner | kind byte → small per-account state that changes often (delivery cursor, roster version,
     /// last activity).
     State,
+    /// Owner | kind byte | node … → personal eventing: totals, nodes, items, their order of publication.
+    Pep,
 }
 
 impl Cf {
     /// All of them, in declaration order: `Cf::ALL[cf as usize] == cf`.
-    pub const ALL: [Cf; 6] = [Cf::Meta, Cf::Accounts, Cf::Roster, Cf::Archive, Cf::With, Cf::State];
+    pub const ALL: [Cf; 7] =
+        [Cf::Meta, Cf::Accounts, Cf::Roster, Cf::Archive, Cf::With, Cf::State, Cf::Pep];
 
     /// Its name in RocksDB, in statistics and in messages to the operator; never changes.
     pub fn name(self) -> &'static str {
@@ -36,6 +39,7 @@ impl Cf {
             Cf::Archive => "archive",
             Cf::With => "with",
             Cf::State => "state",
+            Cf::Pep => "pep",
         }
     }
 
@@ -52,6 +56,7 @@ impl Cf {
             Cf::Archive => Workload::OwnedAppend,
             Cf::With => Workload::OwnedIndex,
             Cf::State => Workload::OwnedHot,
+            Cf::Pep => Workload::OwnedRange,
         }
     }
 }

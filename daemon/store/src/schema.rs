@@ -7,11 +7,16 @@
 //! Archive   owner(8) | seq(8)
 //! With      owner(8) | hash of the other side(8) | seq(8)
 //! State     owner(8) | kind(1)
+//! Pep       owner(8) | 0                         totals of the account
+//!           owner(8) | 1 | node
+//!           owner(8) | 2 | node | 00 | item id
+//!           owner(8) | 3 | node | 00 | revision(8)
 //! ```
 //!
 //! Every range of one owner starts and ends with that owner's eight bytes, also its exclusive end: RocksDB
 //! may then use its prefix Bloom filters. JIDs are UTF-8, in which the byte FF never occurs: it ends ranges
-//! of JIDs.
+//! of JIDs. Names of nodes and items come out of XML, in which the character 00 never occurs: it ends the name
+//! of a node.
 
 /// Version of the key and value layout. A changed layout is a new number, a migration and a test with an old
 /// store.
@@ -20,6 +25,14 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub const OWNER_BYTES: usize = 8;
 /// Larger than every byte that occurs in UTF-8.
 const AFTER_UTF8: u8 = 0xff;
+/// Smaller than every character that occurs in XML, and the byte after it, which does not occur either.
+const NODE_END: u8 = 0;
+const AFTER_NODE_END: u8 = 1;
+/// Kinds of rows in `Pep`; the byte is part of the key and never changes meaning.
+const PEP_TOTALS: u8 = 0;
+const PEP_NODE: u8 = 1;
+const PEP_ITEM: u8 = 2;
+const PEP_ORDER: u8 = 3;
 
 /// Account number; never reused, never shown to users. A store knows accounts by it, not by host name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -174,6 +187,58 @@ pub fn owner(key: &[u8]) -> Option<Owner> {
     key.split_first_chunk::<OWNER_BYTES>().map(|(owner, _)| Owner(u64::from_be_bytes(*owner)))
 }
 
+/// Key of the totals of an account's personal eventing data.
+pub fn pep_totals(owner: Owner) -> Key {
+    owned(owner, &[PEP_TOTALS])
+}
+
+/// Key of a node.
+pub fn pep_node(owner: Owner, node: &str) -> Key {
+    pep(owner, PEP_NODE, node, &[])
+}
+
+/// First and end key of an account's nodes.
+pub fn pep_nodes(owner: Owner) -> (Key, Key) {
+    (owned(owner, &[PEP_NODE]), owned(owner, &[PEP_NODE + 1]))
+}
+
+/// Name of a node's key (None if the key is none).
+pub fn pep_node_name(key: &[u8]) -> Option<&str> {
+    let (&kind, node) = key.split_first_chunk::<OWNER_BYTES>()?.1.split_first()?;
+    std::str::from_utf8(node).ok().filter(|_| kind == PEP_NODE)
+}
+
+/// Key of an item.
+pub fn pep_item(owner: Owner, node: &str, id: &str) -> Key {
+    pep(owner, PEP_ITEM, node, &[&[NODE_END], id.as_bytes()])
+}
+
+/// First and end key of a node's items.
+pub fn pep_items(owner: Owner, node: &str) -> (Key, Key) {
+    (pep(owner, PEP_ITEM, node, &[&[NODE_END]]), pep(owner, PEP_ITEM, node, &[&[AFTER_NODE_END]]))
+}
+
+/// Key that gives an item its place in the order of publication.
+pub fn pep_order(owner: Owner, node: &str, revision: u64) -> Key {
+    pep(owner, PEP_ORDER, node, &[&[NODE_END], &revision.to_be_bytes()])
+}
+
+/// First and end key of the places of a node's items.
+pub fn pep_orders(owner: Owner, node: &str) -> (Key, Key) {
+    (pep(owner, PEP_ORDER, node, &[&[NODE_END]]), pep(owner, PEP_ORDER, node, &[&[AFTER_NODE_END]]))
+}
+
+/// Revision of such a key (None if the key is none).
+pub fn pep_order_revision(key: &[u8]) -> Option<u64> {
+    let (head, revision) = key.split_last_chunk::<8>()?;
+    let (&kind, _) = head.split_first_chunk::<OWNER_BYTES>()?.1.split_first()?;
+    (kind == PEP_ORDER).then_some(u64::from_be_bytes(*revision))
+}
+
+fn pep(owner: Owner, kind: u8, node: &str, rest: &[&[u8]]) -> Key {
+    owned(owner, &[&[kind], node.as_bytes(), &rest.concat()].concat())
+}
+
 /// In `Meta`: the schema version, four bytes, big-endian.
 pub(crate) fn meta_schema() -> Key {
     Key(Box::from(*b"schema"))
@@ -257,6 +322,37 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn rows_of_nodes_stay_apart(
+            owner: u64, other: u64, node in "[ a\u{10ffff}]{0,3}", second in "[ a\u{10ffff}]{0,3}",
+            id in "[ a\u{10ffff}]{0,3}", revision: u64,
+        ) {
+            let mine = Owner(owner);
+            for (whose, name) in [(mine, &node), (mine, &second), (Owner(other), &node)] {
+                let same = whose == mine && *name == node;
+                let (item, order) = (pep_item(whose, name, &id), pep_order(whose, name, revision));
+                let (row, totals) = (pep_node(whose, name), pep_totals(whose));
+                prop_assert_eq!(within(&item, &pep_items(mine, &node)), same);
+                prop_assert_eq!(within(&order, &pep_orders(mine, &node)), same);
+                prop_assert_eq!(within(&row, &pep_nodes(mine)), whose == mine);
+                for key in [&item, &order, &totals] {
+                    prop_assert!(within(key, &everything(whose)) && !within(key, &pep_nodes(mine)));
+                }
+                prop_assert!(within(&row, &everything(whose)));
+                prop_assert_eq!(within(&item, &everything(mine)), whose == mine);
+                prop_assert_eq!(pep_node_name(row.as_bytes()), Some(name.as_str()));
+                prop_assert_eq!(pep_order_revision(order.as_bytes()), Some(revision));
+                prop_assert!(pep_node_name(item.as_bytes()).is_none() && pep_order_revision(item.as_bytes()).is_none());
+            }
+        }
+
+        #[test]
+        fn revisions_order_items(a: u64, b: u64) {
+            prop_assert_eq!(pep_order(Owner(1), "n", a).cmp(&pep_order(Owner(1), "n", b)), a.cmp(&b));
+        }
+    }
+
     #[test]
     fn the_last_row_of_the_last_owner_has_a_range() {
         let last = archive(Owner(u64::MAX), Seq::MAX);
@@ -267,7 +363,9 @@ mod tests {
     #[test]
     fn ranges_of_an_owner_keep_its_prefix_at_both_ends() {
         let owner = Owner(u64::MAX - 1);
-        for (start, end) in [rosters(owner), states(owner), archives(owner, Seq(0), Seq::MAX)] {
+        let pep = [pep_nodes(owner), pep_items(owner, "n"), pep_orders(owner, "n")];
+        let others = [rosters(owner), states(owner), archives(owner, Seq(0), Seq::MAX)];
+        for (start, end) in pep.into_iter().chain(others) {
             assert_eq!(start.as_bytes()[..OWNER_BYTES], end.as_bytes()[..OWNER_BYTES]);
             assert!(start < end);
         }
