@@ -6,6 +6,7 @@ use crate::effects::{Delivery, Effect};
 use crate::hub::{Counters, Hub, Origin};
 use crate::note::Poster;
 use crate::pending::Completion;
+use crate::pep::last::Interest;
 use crate::registry::{Entry, Live};
 use crate::{feed, row};
 use godwit_session::{Event, Outgoing, SessionId, Stored};
@@ -15,7 +16,13 @@ use std::sync::Arc;
 
 impl Hub {
     /// In order. `seqs`: positions of the transaction's appends.
-    pub(crate) fn apply(&self, origin: &Origin, effects: Vec<Effect>, seqs: &[Seq], post: &mut Poster) {
+    pub(crate) fn apply(
+        self: &Arc<Self>,
+        origin: &Origin,
+        effects: Vec<Effect>,
+        seqs: &[Seq],
+        post: &mut Poster,
+    ) {
         for effect in effects {
             match effect {
                 Effect::Send(bytes) => to_origin(origin, bytes, post),
@@ -47,6 +54,8 @@ impl Hub {
                 }
                 Effect::Probe { bare, to } => self.probe(origin, &bare, to.as_deref(), post),
                 Effect::Gone { bare, to } => self.gone(&bare, &to, post),
+                Effect::Caps(caps) => self.caps(origin, caps),
+                Effect::Notify { notice, to } => self.notify(&notice, &to, post),
                 Effect::End { bare, except, error } => self.end_all(&bare, except, &error, post),
                 Effect::Removed { bare, owner } => self.removed(&bare, owner, post),
             }
@@ -133,6 +142,9 @@ impl Hub {
             let owner = live.owner;
             let address = live.address(origin.address.session);
             let Some(entry) = live.session(origin.address.session) else { return };
+            if bytes.is_none() {
+                entry.interest = Interest::default();
+            }
             let reads = bytes.is_some() && priority >= 0;
             (entry.presence, entry.priority) = (bytes, priority);
             match (reads, entry.reads()) {
@@ -289,7 +301,7 @@ pub(crate) fn unavailable(from: &str, to: &str) -> Vec<u8> {
     out
 }
 
-fn plain(bytes: Arc<[u8]>) -> Event {
+pub(crate) fn plain(bytes: Arc<[u8]>) -> Event {
     Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None })
 }
 

@@ -81,6 +81,15 @@ pub enum Effect {
         /// To the available sessions of this account.
         to: Box<str>,
     },
+    /// What the origin's client can do (XEP-0115). For what it newly wants to hear of, the last items follow.
+    Caps(Arc<crate::xep0115_caps::Caps>),
+    /// A notification of personal eventing, to those available sessions of a local account that want it.
+    Notify {
+        /// What it says.
+        notice: Arc<crate::pep::event::Notice>,
+        /// Bare JID.
+        to: Box<str>,
+    },
     /// Ends sessions of a local account (removed, password changed): all but `except`.
     End {
         /// Bare JID.

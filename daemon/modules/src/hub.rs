@@ -44,6 +44,8 @@ pub struct Settings {
     pub loopback_exempt: bool,
     /// Archives.
     pub archive: ArchiveSettings,
+    /// Personal eventing data of one account.
+    pub pep: crate::pep::Limits,
 }
 
 /// The session that sent a stanza.
@@ -120,6 +122,8 @@ pub struct Hub {
     pub registry: Registry,
     /// The modules.
     pub modules: Modules,
+    /// What clients can do, by the hash that they announce.
+    pub caps: crate::xep0115_caps::Cache,
     /// Counters.
     pub counters: Arc<Counters>,
     /// Failed logins by source.
@@ -140,6 +144,7 @@ impl Hub {
             next_session: AtomicU64::new(first),
             registry: Registry::default(),
             modules: Modules::all(),
+            caps: crate::xep0115_caps::Cache::default(),
             counters: Arc::default(),
             failures: Throttle::new(60_000),
             registrations: Throttle::new(3_600_000),
@@ -174,6 +179,7 @@ impl Hub {
             store: &*self.outside.store,
             registry: &self.registry,
             modules: &self.modules,
+            caps: &self.caps,
             now,
             origin,
             random: &*self.outside.random,

@@ -18,12 +18,16 @@ impl Modules {
             Box::new(crate::xep0012_last::Last::default()),
             Box::new(crate::xep0030_disco::Disco),
             Box::new(crate::xep0059_rsm::Rsm),
+            Box::new(crate::xep0060_pubsub::Pubsub),
             Box::new(crate::xep0077_register::Register),
             Box::new(crate::xep0092_version::Version),
+            Box::new(crate::xep0115_caps::EntityCaps),
+            Box::new(crate::xep0163_pep::Pep),
             Box::new(crate::xep0199_ping::Ping),
             Box::new(crate::xep0202_time::Time),
             Box::new(crate::xep0313_mam::Mam),
             Box::new(crate::xep0359_stanza_ids::StanzaIds),
+            Box::new(crate::xep0490_mds::Mds), // sees messages, lets them pass
             // Has an opinion on every message: after those with a narrower one.
             Box::new(crate::xep0160_offline::Offline),
         ])

@@ -65,6 +65,9 @@ pub struct Info {
     pub features: &'static [&'static str],
     /// Features for disco#info of an account.
     pub account_features: &'static [&'static str],
+    /// Identities (category, type) of an account besides `account/registered`, for disco#info of it and of
+    /// the server.
+    pub account_identities: &'static [(&'static str, &'static str)],
     /// Namespaces of iq payloads that go to [`Module::iq`].
     pub iq: &'static [&'static str],
     /// Raw XML offered in the stream features after authentication.
@@ -110,6 +113,8 @@ pub struct Cx<'a> {
     pub registry: &'a Registry,
     /// All modules (for disco).
     pub modules: &'a crate::list::Modules,
+    /// What clients can do, by the hash that they announce.
+    pub caps: &'a crate::xep0115_caps::Cache,
     /// Now.
     pub now: Millis,
     /// The session that sent the stanza.
@@ -172,6 +177,11 @@ pub trait Module: Send + Sync {
     /// unanswered).
     fn iq(&self, _cx: &Cx<'_>, _iq: &Iq<'_>, _fx: &mut Effects) -> Result<(), StanzaError> {
         Err(StanzaError::new(Condition::ServiceUnavailable))
+    }
+
+    /// An iq result or error from a local session to its own account: an answer to what the server asked it.
+    fn answered(&self, _cx: &Cx<'_>, _answer: &Stanza, _fx: &mut Effects) -> Result<(), StanzaError> {
+        Ok(())
     }
 
     /// A message or presence that a local session sent, before it is routed.

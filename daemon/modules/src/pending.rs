@@ -152,7 +152,7 @@ impl Hub {
         Progress::Held
     }
 
-    fn queue(&self, tx: Tx, pending: Pending, post: &mut Poster) {
+    fn queue(self: &Arc<Self>, tx: Tx, pending: Pending, post: &mut Poster) {
         if let Err((_, Completion::Stanza(pending))) = self.submit(tx, Completion::Stanza(Box::new(pending)))
         {
             self.failed(*pending, &TxError::Failed("the writer's queue is full".into()), post);
@@ -213,7 +213,7 @@ impl Hub {
     }
 
     /// Nothing of it was written: nothing is acknowledged, the sender is told.
-    fn failed(&self, pending: Pending, error: &TxError, post: &mut Poster) {
+    fn failed(self: &Arc<Self>, pending: Pending, error: &TxError, post: &mut Poster) {
         let (condition, why) = match error {
             TxError::Full(_) => (Condition::ResourceConstraint, "the server could not store this"),
             TxError::Gone(_) => (Condition::NotAuthorized, "the account was removed"),

@@ -46,6 +46,8 @@ pub struct Entry {
     pub directed: Vec<Jid>,
     /// Secret of its resumption id, if it may be resumed.
     pub secret: Option<[u8; 16]>,
+    /// What it wants to hear of personal eventing.
+    pub interest: crate::pep::last::Interest,
 }
 
 impl Entry {

@@ -5,7 +5,7 @@ use crate::module::{Closing, Cx, Flow, Info, Module, unreadable};
 use crate::rfc6121_subscription::gone;
 use crate::roster;
 use crate::route::rendered;
-use crate::xep0012_last;
+use crate::{xep0012_last, xep0115_caps};
 use godwit_wire::{Condition, Jid, Kind, PresenceType, Stanza, StanzaError, ns};
 use std::sync::Arc;
 
@@ -93,6 +93,7 @@ fn available(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), Stanz
         fx.then(Effect::Probe { bare: own.into(), to: None });
     }
     fx.then(Effect::Presence { bytes: Some(Arc::clone(&bytes)), priority });
+    xep0115_caps::announced(cx, stanza, fx);
     roster::each(cx.store, cx.origin.owner, &mut |contact, item| {
         if item.from {
             fx.then(Effect::ToAvailable { bare: contact.into(), bytes: addressed(&bytes, contact) });

@@ -93,10 +93,15 @@ pub struct Found {
 
 /// Reads one item.
 pub fn read(cx: &Cx<'_>, owner: u64, contact: &str) -> Result<Found, StanzaError> {
-    let bytes = cx.get(Cf::Roster, &schema::roster(Owner(owner), contact))?;
+    find(cx.store, owner, contact).map_err(unreadable)
+}
+
+/// Reads one item, on whatever thread.
+pub fn find(store: &dyn Read, owner: u64, contact: &str) -> Result<Found, StoreError> {
+    let bytes = store.get(Cf::Roster, &schema::roster(Owner(owner), contact))?;
     let item = match &bytes {
         None => Item::default(),
-        Some(bytes) => Item::decode(bytes).ok_or_else(|| unreadable(damaged(owner)))?,
+        Some(bytes) => Item::decode(bytes).ok_or_else(|| damaged(owner))?,
     };
     Ok(Found { bytes, item })
 }

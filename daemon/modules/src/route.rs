@@ -44,10 +44,16 @@ fn is_forged(cx: &Cx<'_>, child: Node<'_>) -> bool {
         || (child.is("delay", ns::DELAY) && local(child.attr("from")))
 }
 
+/// What a message says to the server alone: what was displayed (XEP-0490 §4.4.3).
+fn is_for_server(stanza: &Stanza, child: Node<'_>) -> bool {
+    stanza.kind == Kind::Message && child.is("displayed", ns::MDS)
+}
+
 /// The stanza as others get it.
 pub fn rendered(cx: &Cx<'_>, stanza: &Stanza, to: Option<&Jid>) -> Arc<[u8]> {
     let mut out = Vec::with_capacity(stanza.root().raw().len() + 128);
-    stanza.render(&mut out, Some(&cx.origin.jid), to, &|child| is_forged(cx, child));
+    let drop = |child: Node<'_>| is_forged(cx, child) || is_for_server(stanza, child);
+    stanza.render(&mut out, Some(&cx.origin.jid), to, &drop);
     out.into()
 }
 
@@ -122,7 +128,10 @@ fn iq(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), StanzaError>
         return Ok(());
     }
     if !asks {
-        return Ok(()); // an answer to something that the server asked, or never asked
+        if *to == own {
+            return cx.modules.each().try_for_each(|module| module.answered(cx, stanza, fx));
+        }
+        return Ok(()); // an answer to something that the server never asked
     }
     let target = if to.local().is_none() {
         Target::Server

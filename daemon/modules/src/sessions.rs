@@ -6,6 +6,7 @@ use crate::effects::Effects;
 use crate::hub::{Counters, Hub, Origin};
 use crate::module::Closing;
 use crate::note::{Address, Poster};
+use crate::pep::last::Interest;
 use crate::registry::{Entry, Live};
 use godwit_session::{
     Account, BindFailure, Bound, ConnId, Credentials, Event, Millis, Place, Reply, ScramHash, SessionId,
@@ -99,6 +100,7 @@ impl Hub {
             posted: 0,
             directed: Vec::new(),
             secret: None,
+            interest: Interest::default(),
         };
         let room = self.registry.with_or(
             &bare,

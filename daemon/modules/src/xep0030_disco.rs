@@ -1,7 +1,7 @@
 //! XEP-0030 Service Discovery: what the server and an account are and can do, collected from all modules.
 use crate::effects::Effects;
 use crate::module::{Cx, Info, Iq, Module, Target};
-use crate::roster;
+use crate::{roster, xep0163_pep};
 use godwit_wire::{Condition, StanzaError, Writer, ns};
 
 /// The module.
@@ -35,16 +35,17 @@ impl Module for Disco {
                 return Err(StanzaError::new(Condition::ServiceUnavailable));
             }
         }
-        if iq.payload.attr("node").is_some_and(|node| !node.is_empty()) {
-            return Err(StanzaError::new(Condition::ItemNotFound));
-        }
-        let payload = match iq.payload.ns() {
-            ns::DISCO_INFO => info(cx, iq.target == Target::Server),
-            _ => {
+        let node = iq.payload.attr("node").filter(|node| !node.is_empty());
+        let server = iq.target == Target::Server;
+        let payload = match (iq.payload.ns(), node) {
+            (ns::DISCO_INFO, None) => info(cx, server),
+            (ns::DISCO_INFO, Some(node)) => xep0163_pep::disco_info(cx, &iq.target, node)?,
+            (_, None) if server => {
                 let mut out = Vec::new();
                 Writer::new(&mut out).empty("query", ns::DISCO_ITEMS);
                 out
             }
+            _ => xep0163_pep::disco_items(cx, &iq.target, node)?,
         };
         iq.result(&payload, fx);
         Ok(())
@@ -60,6 +61,9 @@ fn info(cx: &Cx<'_>, server: bool) -> Vec<u8> {
     writer.attr_opt("name", server.then_some("Godwit")).end();
     let mut features: Vec<&str> = Vec::new();
     for info in cx.modules.each().map(Module::info) {
+        for (category, type_) in info.account_identities {
+            writer.start("identity").attr("category", category).attr("type", type_).end();
+        }
         features.extend(if server { info.features } else { info.account_features });
     }
     features.sort_unstable();

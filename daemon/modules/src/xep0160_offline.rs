@@ -14,7 +14,7 @@ const DELAY: Spec =
 
 /// Children that are of no use later: who is typing (XEP-0085), and the addressing around a message.
 fn is_passing(namespace: &str) -> bool {
-    matches!(namespace, ns::CHAT_STATES | ns::HINTS | ns::STANZA_IDS | ns::DELAY)
+    matches!(namespace, ns::CHAT_STATES | ns::HINTS | ns::STANZA_IDS | ns::DELAY | ns::MDS)
 }
 
 impl Module for Offline {

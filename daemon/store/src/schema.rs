@@ -15,8 +15,8 @@
 //!
 //! Every range of one owner starts and ends with that owner's eight bytes, also its exclusive end: RocksDB
 //! may then use its prefix Bloom filters. JIDs are UTF-8, in which the byte FF never occurs: it ends ranges
-//! of JIDs. Names of nodes and items come out of XML, in which the character 00 never occurs: it ends the name
-//! of a node.
+//! of JIDs. Names of nodes and items come out of XML, in which the character 00 never occurs: it ends the
+//! name of a node.
 
 /// Version of the key and value layout. A changed layout is a new number, a migration and a test with an old
 /// store.
@@ -343,7 +343,8 @@ mod tests {
                 prop_assert_eq!(within(&item, &everything(mine)), whose == mine);
                 prop_assert_eq!(pep_node_name(row.as_bytes()), Some(name.as_str()));
                 prop_assert_eq!(pep_order_revision(order.as_bytes()), Some(revision));
-                prop_assert!(pep_node_name(item.as_bytes()).is_none() && pep_order_revision(item.as_bytes()).is_none());
+                prop_assert_eq!(pep_node_name(item.as_bytes()), None);
+                prop_assert_eq!(pep_order_revision(item.as_bytes()), None);
             }
         }
 

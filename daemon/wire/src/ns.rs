@@ -373,3 +373,5 @@ pub const FAST: &str = "urn:xmpp:fast:0";
 
 /// Displayed state in PEP.
 pub const MDS: &str = "urn:xmpp:mds:displayed:0";
+/// Disco feature: the server publishes it for messages that say so.
+pub const MDS_ASSIST: &str = "urn:xmpp:mds:server-assist:0";

@@ -63,6 +63,7 @@ pub fn settings() -> Settings {
         failures_per_minute_max: 0,
         loopback_exempt: true,
         archive: ArchiveSettings { page_rows_max: 100, page_bytes_max: 64 * 1024, keep_ms: None },
+        pep: godwit_modules::pep::Limits::default(),
     }
 }
 

@@ -352,6 +352,9 @@ fn limits(limits: &Limits, problems: &mut Problems) {
         ("offline_messages_per_account_max", limits.offline_messages_per_account_max, 1_000, 10_000_000),
         ("offline_bytes_per_account_max", limits.offline_bytes_per_account_max, MIB, 1024 * 1024 * MIB),
         ("roster_items_per_account_max", limits.roster_items_per_account_max, 1, 100_000),
+        ("pep_nodes_per_account_max", limits.pep_nodes_per_account_max, 1, 10_000),
+        ("pep_items_per_node_max", limits.pep_items_per_node_max, 1, 100_000),
+        ("pep_bytes_per_account_max", limits.pep_bytes_per_account_max, limits.stanza_bytes_max, 1024 * MIB),
     ];
     for (name, value, least, most) in rows {
         range(&format!("limits.{name}"), value, least, most, problems);

@@ -109,6 +109,12 @@ section! {
         offline_bytes_per_account_max: u64 = Is("104857600"), Live;
         /// Contacts of one account. A roster is sent whole at login.
         roster_items_per_account_max: u64 = Is("2000"), Live;
+        /// Nodes of one account's personal eventing data (XEP-0163). OMEMO takes one for each device.
+        pep_nodes_per_account_max: u64 = Is("250"), Live;
+        /// Items of one such node: bookmarks, or chats whose last displayed message is remembered (XEP-0490).
+        pep_items_per_node_max: u64 = Is("1000"), Live;
+        /// Bytes of all such items of one account. Avatars are the large ones.
+        pep_bytes_per_account_max: u64 = Is("10485760"), Live;
     }
 }
 

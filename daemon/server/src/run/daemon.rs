@@ -180,6 +180,11 @@ pub(crate) fn hub_settings(config: &Config, secret: [u8; 32]) -> godwit_modules:
             page_bytes_max: size(config.raw.archive.page_bytes_max),
             keep_ms: None,
         },
+        pep: godwit_modules::pep::Limits {
+            nodes_max: size(limits.pep_nodes_per_account_max),
+            items_per_node_max: count(limits.pep_items_per_node_max),
+            bytes_max: limits.pep_bytes_per_account_max,
+        },
     }
 }
 

@@ -1,0 +1,280 @@
+//! The last items, sent to a session that newly wants to hear of nodes (XEP-0163 §4.3.4).
+//!
+//! Reading them takes a while: a worker does it. What is notified to the session meanwhile is newer than what
+//! the worker read, so it is noted, and the worker's item dropped: no client ends up with the older one.
+use super::Reader;
+use super::config::{Access, Config, SendLast};
+use super::event::{self, Notice};
+use super::table::{self, Item};
+use crate::apply::plain;
+use crate::hub::{Hub, Origin};
+use crate::note::{Address, Poster};
+use crate::registry::Entry;
+use crate::xep0115_caps::Caps;
+use crate::{accounts, feed, roster};
+use godwit_session::{Event, Outgoing};
+use godwit_store::{Read, StoreError};
+use godwit_wire::{Writer, ns};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Bytes of last items sent to one session at once. A client that sees the presence of a great many contacts
+/// has to ask for the rest; it could not take it all at once.
+const LAST_BYTES_MAX: usize = 128 * 1024;
+
+/// What a session wants to hear of.
+#[derive(Debug, Default)]
+pub struct Interest {
+    /// What its client announced; wants nothing before that.
+    pub caps: Option<Arc<Caps>>,
+    /// The last items are being read for it.
+    catching: Option<Box<Catching>>,
+}
+
+/// A session's last items on their way.
+#[derive(Debug, Default)]
+struct Catching {
+    /// Which reading: one that the session has since given up finds another.
+    token: Arc<()>,
+    /// Nodes it wants and that are still to be read.
+    nodes: Vec<Box<str>>,
+    /// Whose nodes it was notified of meanwhile. At most one for each contact and node that it wants.
+    told: HashSet<(u64, Box<str>)>,
+}
+
+impl Interest {
+    /// Takes in what the client announced. `Some`: a reading is to be started, with this token.
+    fn announce(&mut self, caps: Arc<Caps>) -> Option<Arc<()>> {
+        let news: Vec<Box<str>> = caps.news(self.caps.as_deref()).map(Into::into).collect();
+        self.caps = Some(caps);
+        if news.is_empty() {
+            return None;
+        }
+        match &mut self.catching {
+            Some(catching) => {
+                catching.nodes.extend(news);
+                None
+            }
+            None => {
+                let catching =
+                    self.catching.insert(Box::new(Catching { nodes: news, ..Catching::default() }));
+                Some(Arc::clone(&catching.token))
+            }
+        }
+    }
+
+    /// Wants to hear of this node; notes that it now does.
+    fn take(&mut self, owner: u64, node: &str) -> bool {
+        let wants = self.caps.as_ref().is_some_and(|caps| caps.wants(node));
+        if let Some(catching) = self.catching.as_mut().filter(|_| wants) {
+            catching.told.insert((owner, node.into()));
+        }
+        wants
+    }
+
+    fn catching(&mut self, token: &Arc<()>) -> Option<&mut Catching> {
+        self.catching.as_deref_mut().filter(|catching| Arc::ptr_eq(&catching.token, token))
+    }
+
+    /// The nodes to read next; with none left the reading is over.
+    fn next(&mut self, token: &Arc<()>) -> Option<Vec<Box<str>>> {
+        let nodes = std::mem::take(&mut self.catching(token)?.nodes);
+        if nodes.is_empty() {
+            self.catching = None;
+            return None;
+        }
+        Some(nodes)
+    }
+}
+
+impl Hub {
+    /// A notification, to those of an account's sessions that want it.
+    pub(crate) fn notify(&self, notice: &Notice, to: &str, post: &mut Poster) {
+        self.registry.with(to, |live| {
+            let bare = Arc::clone(&live.bare);
+            for entry in live.sessions.iter_mut().filter(|entry| entry.presence.is_some()) {
+                if entry.interest.take(notice.owner, &notice.node) {
+                    let bytes = notice.addressed(&format!("{bare}/{}", entry.resource));
+                    let address = Address { session: entry.id, bare: Arc::clone(&bare) };
+                    post.event(address, entry.place, plain(bytes));
+                }
+            }
+        });
+    }
+
+    /// A session's client has announced what it wants.
+    pub(crate) fn caps(self: &Arc<Self>, origin: &Origin, caps: Arc<Caps>) {
+        let announce = |entry: &mut Entry| entry.interest.announce(caps);
+        let token = self
+            .registry
+            .with(&origin.address.bare, |live| live.session(origin.address.session).and_then(announce));
+        let Some(token) = token.flatten() else { return };
+        let (hub, origin) = (Arc::clone(self), origin.clone());
+        let (address, kept) = (origin.address.clone(), Arc::clone(&token));
+        let queued = self.outside.background.run(Box::new(move || hub.catch_up(&origin, &token)));
+        if !queued {
+            // Too much to do: it has to ask by itself, as it would of a server that keeps no items.
+            tracing::warn!(account = %address.bare, "the workers' queue is full; last items were not sent");
+            self.registry.with(&address.bare, |live| {
+                let entry = live.session(address.session)?;
+                entry.interest.catching(&kept)?;
+                entry.interest.catching = None;
+                Some(())
+            });
+        }
+    }
+
+    /// On a worker: reads and sends, until there is nothing more that the session wants.
+    fn catch_up(&self, origin: &Origin, token: &Arc<()>) {
+        let mut post = Poster::new(self.outside.post.shards());
+        let mut room = LAST_BYTES_MAX;
+        loop {
+            let nodes = self.registry.with(&origin.address.bare, |live| {
+                live.session(origin.address.session).and_then(|entry| entry.interest.next(token))
+            });
+            let Some(nodes) = nodes.flatten() else { break };
+            if let Err(error) = self.read_last(origin, token, &nodes, &mut room, &mut post) {
+                tracing::error!(jid = %origin.jid, %error, "last items cannot be read");
+            }
+        }
+        post.flush(&*self.outside.post);
+    }
+
+    fn read_last(
+        &self,
+        origin: &Origin,
+        token: &Arc<()>,
+        nodes: &[Box<str>],
+        room: &mut usize,
+        post: &mut Poster,
+    ) -> Result<(), StoreError> {
+        let store = &*self.outside.store;
+        let mut sources: Vec<Box<str>> = vec![origin.address.bare.as_ref().into()];
+        // Both sides of a subscription change in one transaction, so that this side tells what is seen.
+        roster::each(store, origin.owner, &mut |contact, item| {
+            if item.to {
+                sources.push(contact.into());
+            }
+        })?;
+        for source in sources {
+            let Some(record) = accounts::read(store, &source)? else { continue };
+            let mut found = Vec::new();
+            for node in nodes {
+                let Some(last) = last(store, &source, record.owner, node, origin)? else { continue };
+                let outgoing = last.outgoing(event::message_id(&*self.outside.random), origin);
+                let length = outgoing.bytes.len() + outgoing.extra.len();
+                let Some(left) = room.checked_sub(length) else {
+                    tracing::info!(jid = %origin.jid, "more last items than a session is sent at once");
+                    return Ok(());
+                };
+                *room = left;
+                found.push((&**node, outgoing));
+            }
+            self.send_last(origin, token, record.owner, found, post);
+        }
+        Ok(())
+    }
+
+    /// Sends what the session was not told of meanwhile.
+    fn send_last(
+        &self,
+        origin: &Origin,
+        token: &Arc<()>,
+        owner: u64,
+        found: Vec<(&str, Outgoing)>,
+        post: &mut Poster,
+    ) {
+        if found.is_empty() {
+            return;
+        }
+        self.registry.with(&origin.address.bare, |live| {
+            let entry = live.session(origin.address.session)?;
+            let place = entry.place;
+            let told = &entry.interest.catching(token)?.told;
+            for (node, outgoing) in found {
+                if !told.contains(&(owner, node.into())) {
+                    post.event(origin.address.clone(), place, Event::Deliver(outgoing));
+                }
+            }
+            // Under the account's lock, or a notification could overtake it on its way to the shard. A
+            // mailbox's own lock is the innermost of all.
+            post.flush(&*self.outside.post);
+            Some(())
+        });
+    }
+}
+
+/// A node's last item.
+struct Last<'a> {
+    from: &'a str,
+    node: &'a str,
+    config: Config,
+    id: String,
+    item: Item,
+    owner: u64,
+}
+
+/// The last item of a node, if it is sent unasked, and to this session.
+fn last<'a>(
+    store: &dyn Read,
+    from: &'a str,
+    owner: u64,
+    node: &'a str,
+    origin: &Origin,
+) -> Result<Option<Last<'a>>, StoreError> {
+    let Some(table::Node { config, .. }) = table::node(store, owner, node)?.row else { return Ok(None) };
+    if config.send_last != SendLast::OnPresence || !config.deliver || !config.persist {
+        return Ok(None);
+    }
+    if owner != origin.owner {
+        let groups = match config.access {
+            Access::Roster => roster::find(store, owner, origin.jid.bare_str())?.item.groups,
+            _ => Vec::new(),
+        };
+        if !Reader::Contact(groups).may(&config) {
+            return Ok(None);
+        }
+    }
+    let last = table::last(store, owner, node)?;
+    Ok(last.map(|(id, item)| Last { from, node, config, id, item, owner }))
+}
+
+impl Last<'_> {
+    fn outgoing(&self, message_id: String, origin: &Origin) -> Outgoing {
+        let notice = Notice {
+            owner: self.owner,
+            from: self.from.into(),
+            node: self.node.into(),
+            id: message_id,
+            normal: self.config.normal,
+            inside: event::published(self.node, &self.config, &self.id, &self.item.payload),
+        };
+        let mut extra = Vec::new();
+        let stamp = feed::timestamp(self.item.at_ms);
+        let mut writer = Writer::new(&mut extra);
+        writer.start("delay").attr("xmlns", ns::DELAY).attr("from", self.from).attr("stamp", &stamp).end();
+        Outgoing { bytes: notice.addressed(origin.jid.as_str()), extra: extra.into(), stored: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xep0115_caps::tests::caps;
+
+    #[test]
+    fn only_what_is_new_is_read_and_what_was_told_meanwhile_is_noted() {
+        let mut interest = Interest::default();
+        let token = interest.announce(caps(&["a", "b"])).expect("a reading");
+        assert!(interest.announce(caps(&["a", "b", "c"])).is_none(), "one at a time");
+        assert!(interest.take(7, "a") && !interest.take(7, "d"));
+        assert_eq!(interest.next(&token).as_deref(), Some(["a".into(), "b".into(), "c".into()].as_slice()));
+        let told = &interest.catching(&token).expect("under way").told;
+        assert!(told.contains(&(7, "a".into())) && told.len() == 1);
+        assert!(interest.next(&token).is_none() && interest.catching(&token).is_none());
+        assert!(interest.announce(caps(&["a"])).is_none(), "nothing new");
+        let second = interest.announce(caps(&["a", "d"])).expect("something new");
+        assert!(interest.next(&token).is_none(), "an abandoned reading gets nothing");
+        assert_eq!(interest.next(&second).as_deref(), Some(["d".into()].as_slice()));
+    }
+}

@@ -1,0 +1,192 @@
+//! Items read back (XEP-0060 §6.5): all, some by id, the latest, or a page (XEP-0059).
+use super::refusal::bad;
+use super::table;
+use godwit_store::{Read, StoreError};
+use godwit_wire::{Condition, Node, StanzaError, Writer, ns};
+use std::ops::ControlFlow;
+
+/// Most items asked for by id at once.
+pub const IDS_MAX: usize = 256;
+/// Bytes of items in one result, if there is more than one: a session may not have much more than this
+/// unacknowledged.
+const RESULT_BYTES_MAX: usize = 128 * 1024;
+
+/// Where a page begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    /// At the oldest item.
+    Start,
+    /// Right behind this item.
+    After(String),
+    /// It ends right before this item.
+    Before(String),
+    /// It ends with the latest.
+    End,
+}
+
+/// Which items are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// These.
+    Ids(Vec<String>),
+    /// So many of the latest.
+    Latest(usize),
+    /// A page of the order of publication.
+    Page {
+        /// From where.
+        from: From,
+        /// Items at most.
+        max: usize,
+    },
+}
+
+impl Wanted {
+    /// From `<items/>` and the `<pubsub/>` around it.
+    pub fn of(items: Node<'_>, pubsub: Node<'_>) -> Result<Wanted, StanzaError> {
+        let mut ids = Vec::new();
+        for item in items.children().filter(|child| child.is("item", ns::PUBSUB)) {
+            ids.push(item.attr("id").ok_or_else(|| bad("an item without an id"))?.to_owned());
+        }
+        if ids.len() > IDS_MAX {
+            return Err(StanzaError::new(Condition::NotAcceptable).with_text("too many items at once"));
+        }
+        if !ids.is_empty() {
+            return Ok(Wanted::Ids(ids));
+        }
+        let number = |text: &str| text.trim().parse::<usize>().map_err(|_| bad("not a number of items"));
+        if let Some(max) = items.attr("max_items") {
+            return Ok(Wanted::Latest(number(max)?));
+        }
+        let Some(set) = pubsub.child("set", ns::RSM) else { return Ok(Wanted::Latest(usize::MAX)) };
+        let text = |name| set.child(name, ns::RSM).map(|child| child.text().into_owned());
+        let max = text("max").map_or(Ok(usize::MAX), |max| number(&max))?;
+        let from = match (text("after"), text("before")) {
+            (Some(after), _) => From::After(after),
+            (None, Some(before)) if before.is_empty() => From::End,
+            (None, Some(before)) => From::Before(before),
+            (None, None) => From::Start,
+        };
+        Ok(Wanted::Page { from, max })
+    }
+
+    /// Few enough reads for a shard's thread.
+    pub fn is_small(&self) -> bool {
+        match self {
+            Wanted::Ids(ids) => ids.len() <= 8,
+            Wanted::Latest(count) => *count <= 1,
+            Wanted::Page { max, .. } => *max == 0,
+        }
+    }
+}
+
+/// Why items cannot be had.
+#[derive(Debug)]
+pub enum ReadError {
+    /// The store.
+    Store(StoreError),
+    /// The item from which the page was to start is not there (XEP-0059 §2.2).
+    NoSuchItem,
+    /// Together the items asked for are too large for one result.
+    TooMuch,
+}
+
+impl std::convert::From<StoreError> for ReadError {
+    fn from(error: StoreError) -> ReadError {
+        ReadError::Store(error)
+    }
+}
+
+/// The `<pubsub/>` of a result.
+pub fn items(store: &dyn Read, owner: u64, node: &str, wanted: &Wanted) -> Result<Vec<u8>, ReadError> {
+    let mut order = Vec::new();
+    if !matches!(wanted, Wanted::Ids(_) | Wanted::Latest(1)) {
+        table::order(store, owner, node, false, &mut |_, id| {
+            order.push(id.to_owned());
+            ControlFlow::Continue(())
+        })?;
+    }
+    let count = order.len();
+    let at = |id: &String| order.iter().position(|other| other == id).ok_or(ReadError::NoSuchItem);
+    let mut first = 0;
+    let (ids, backwards) = match wanted {
+        Wanted::Ids(ids) => (ids.clone(), false),
+        Wanted::Latest(1) => (table::last(store, owner, node)?.into_iter().map(|(id, _)| id).collect(), true),
+        Wanted::Latest(max) => {
+            first = count.saturating_sub(*max);
+            (order.split_off(first), true)
+        }
+        Wanted::Page { from, max } => {
+            let (start, end, backwards) = match from {
+                From::Start => (0, count.min(*max), false),
+                From::After(id) => (at(id)? + 1, count.min((at(id)? + 1).saturating_add(*max)), false),
+                From::Before(id) => (at(id)?.saturating_sub(*max), at(id)?, true),
+                From::End => (count.saturating_sub(*max), count, true),
+            };
+            first = start;
+            order.truncate(end);
+            (order.split_off(start.min(end)), backwards)
+        }
+    };
+    let asked = ids.len();
+    let (found, cut) = fetch(store, owner, node, ids, backwards)?;
+    if cut && matches!(wanted, Wanted::Ids(_)) {
+        return Err(ReadError::TooMuch);
+    }
+    if cut && backwards {
+        first += asked.saturating_sub(found.len());
+    }
+    let paged = cut || matches!(wanted, Wanted::Page { .. });
+    Ok(write(node, &found, paged.then_some((first, count))))
+}
+
+/// Id and payload.
+type Found = (String, Vec<u8>);
+
+/// The items with these ids, in this order, as many as fit, and whether some did not; `backwards`: these are
+/// left out at the beginning.
+fn fetch(
+    store: &dyn Read,
+    owner: u64,
+    node: &str,
+    mut ids: Vec<String>,
+    backwards: bool,
+) -> Result<(Vec<Found>, bool), StoreError> {
+    if backwards {
+        ids.reverse();
+    }
+    let (mut found, mut bytes, mut cut) = (Vec::new(), 0, false);
+    for id in ids {
+        // One that was retracted since its id was read is left out.
+        let Some(item) = table::item(store, owner, node, &id)? else { continue };
+        bytes += item.payload.len() + id.len();
+        cut = bytes > RESULT_BYTES_MAX && !found.is_empty();
+        if cut {
+            break;
+        }
+        found.push((id, item.payload));
+    }
+    if backwards {
+        found.reverse();
+    }
+    Ok((found, cut))
+}
+
+fn write(node: &str, found: &[Found], page: Option<(usize, usize)>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = Writer::new(&mut out);
+    writer.start("pubsub").attr("xmlns", ns::PUBSUB).start("items").attr("node", node);
+    for (id, payload) in found {
+        writer.start("item").attr("id", id).raw(payload).end();
+    }
+    writer.end();
+    if let Some((first, count)) = page {
+        writer.start("set").attr("xmlns", ns::RSM);
+        if let (Some((head, _)), Some((tail, _))) = (found.first(), found.last()) {
+            writer.start("first").attr("index", &first.to_string()).text(head).end();
+            writer.start("last").text(tail).end();
+        }
+        writer.start("count").text(&count.to_string()).end().end();
+    }
+    writer.end();
+    out
+}
