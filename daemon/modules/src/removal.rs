@@ -62,7 +62,9 @@ pub fn without_daemon(
     jid: &Jid,
 ) -> Result<Tx, AccountError> {
     let (registry, modules, origin) = (Registry::default(), Modules::all(), origin(jid));
-    let cx = Cx { settings, store, registry: &registry, modules: &modules, now, origin: &origin, random };
+    let caps = crate::xep0115_caps::Cache::default();
+    let (registry, modules, origin, caps) = (&registry, &modules, &origin, &caps);
+    let cx = Cx { settings, store, registry, modules, caps, now, origin, random };
     let mut fx = Effects::default();
     remove(&cx, &mut fx)?;
     Ok(fx.tx)

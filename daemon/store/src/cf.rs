@@ -26,8 +26,7 @@ pub enum Cf {
 
 impl Cf {
     /// All of them, in declaration order: `Cf::ALL[cf as usize] == cf`.
-    pub const ALL: [Cf; 7] =
-        [Cf::Meta, Cf::Accounts, Cf::Roster, Cf::Archive, Cf::With, Cf::State, Cf::Pep];
+    pub const ALL: [Cf; 7] = [Cf::Meta, Cf::Accounts, Cf::Roster, Cf::Archive, Cf::With, Cf::State, Cf::Pep];
 
     /// Its name in RocksDB, in statistics and in messages to the operator; never changes.
     pub fn name(self) -> &'static str {

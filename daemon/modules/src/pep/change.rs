@@ -67,9 +67,6 @@ impl<'a> Change<'a> {
             fx.guard(Cf::Pep, key.clone(), self.totals.bytes.as_deref());
             fx.put(Cf::Pep, key, table::encode(&totals));
         }
-        // An account removed meanwhile must not get rows again.
-        let name = schema::state(owner, schema::State::Name);
-        fx.guard(Cf::State, name, Some(self.cx.origin.address.bare.as_bytes()));
         Ok(())
     }
 
