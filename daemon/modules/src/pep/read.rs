@@ -1,6 +1,7 @@
 //! Items read back (XEP-0060 §6.5): all, some by id, the latest, or a page (XEP-0059).
 use super::refusal::bad;
 use super::table;
+use crate::xep0059_rsm::{Answer, Request};
 use godwit_store::{Read, StoreError};
 use godwit_wire::{Condition, Node, StanzaError, Writer, ns};
 use std::ops::ControlFlow;
@@ -11,19 +12,6 @@ pub const IDS_MAX: usize = 256;
 /// unacknowledged.
 const RESULT_BYTES_MAX: usize = 128 * 1024;
 
-/// Where a page begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum From {
-    /// At the oldest item.
-    Start,
-    /// Right behind this item.
-    After(String),
-    /// It ends right before this item.
-    Before(String),
-    /// It ends with the latest.
-    End,
-}
-
 /// Which items are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
@@ -32,12 +20,7 @@ pub enum Wanted {
     /// So many of the latest.
     Latest(usize),
     /// A page of the order of publication.
-    Page {
-        /// From where.
-        from: From,
-        /// Items at most.
-        max: usize,
-    },
+    Page(Request),
 }
 
 impl Wanted {
@@ -57,16 +40,10 @@ impl Wanted {
         if let Some(max) = items.attr("max_items") {
             return Ok(Wanted::Latest(number(max)?));
         }
-        let Some(set) = pubsub.child("set", ns::RSM) else { return Ok(Wanted::Latest(usize::MAX)) };
-        let text = |name| set.child(name, ns::RSM).map(|child| child.text().into_owned());
-        let max = text("max").map_or(Ok(usize::MAX), |max| number(&max))?;
-        let from = match (text("after"), text("before")) {
-            (Some(after), _) => From::After(after),
-            (None, Some(before)) if before.is_empty() => From::End,
-            (None, Some(before)) => From::Before(before),
-            (None, None) => From::Start,
-        };
-        Ok(Wanted::Page { from, max })
+        if pubsub.child("set", ns::RSM).is_none() {
+            return Ok(Wanted::Latest(usize::MAX));
+        }
+        Ok(Wanted::Page(Request::read(pubsub)?))
     }
 
     /// Few enough reads for a shard's thread.
@@ -74,7 +51,7 @@ impl Wanted {
         match self {
             Wanted::Ids(ids) => ids.len() <= 8,
             Wanted::Latest(count) => *count <= 1,
-            Wanted::Page { max, .. } => *max == 0,
+            Wanted::Page(_) => false,
         }
     }
 }
@@ -90,7 +67,7 @@ pub enum ReadError {
     TooMuch,
 }
 
-impl std::convert::From<StoreError> for ReadError {
+impl From<StoreError> for ReadError {
     fn from(error: StoreError) -> ReadError {
         ReadError::Store(error)
     }
@@ -106,7 +83,6 @@ pub fn items(store: &dyn Read, owner: u64, node: &str, wanted: &Wanted) -> Resul
         })?;
     }
     let count = order.len();
-    let at = |id: &String| order.iter().position(|other| other == id).ok_or(ReadError::NoSuchItem);
     let mut first = 0;
     let (ids, backwards) = match wanted {
         Wanted::Ids(ids) => (ids.clone(), false),
@@ -115,12 +91,18 @@ pub fn items(store: &dyn Read, owner: u64, node: &str, wanted: &Wanted) -> Resul
             first = count.saturating_sub(*max);
             (order.split_off(first), true)
         }
-        Wanted::Page { from, max } => {
-            let (start, end, backwards) = match from {
-                From::Start => (0, count.min(*max), false),
-                From::After(id) => (at(id)? + 1, count.min((at(id)? + 1).saturating_add(*max)), false),
-                From::Before(id) => (at(id)?.saturating_sub(*max), at(id)?, true),
-                From::End => (count.saturating_sub(*max), count, true),
+        Wanted::Page(page) => {
+            let at = |id: &str| order.iter().position(|other| other == id).ok_or(ReadError::NoSuchItem);
+            let start = page.after.as_deref().map_or(Ok(0), |id| at(id).map(|at| at + 1))?;
+            let end = match page.before.as_deref() {
+                None | Some("") => count,
+                Some(id) => at(id)?,
+            };
+            let max = page.max.unwrap_or(usize::MAX);
+            let backwards = page.before.is_some();
+            let (start, end) = match backwards {
+                true => (start.max(end.saturating_sub(max)), end),
+                false => (start, end.min(start.saturating_add(max))),
             };
             first = start;
             order.truncate(end);
@@ -135,8 +117,12 @@ pub fn items(store: &dyn Read, owner: u64, node: &str, wanted: &Wanted) -> Resul
     if cut && backwards {
         first += asked.saturating_sub(found.len());
     }
-    let paged = cut || matches!(wanted, Wanted::Page { .. });
-    Ok(write(node, &found, paged.then_some((first, count))))
+    let answer = (cut || matches!(wanted, Wanted::Page(_))).then(|| Answer {
+        ends: found.first().zip(found.last()).map(|((head, _), (tail, _))| (head.clone(), tail.clone())),
+        index: Some(first),
+        count: Some(count),
+    });
+    Ok(write(node, &found, answer.as_ref()))
 }
 
 /// Id and payload.
@@ -171,7 +157,7 @@ fn fetch(
     Ok((found, cut))
 }
 
-fn write(node: &str, found: &[Found], page: Option<(usize, usize)>) -> Vec<u8> {
+fn write(node: &str, found: &[Found], page: Option<&Answer>) -> Vec<u8> {
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out);
     writer.start("pubsub").attr("xmlns", ns::PUBSUB).start("items").attr("node", node);
@@ -179,13 +165,8 @@ fn write(node: &str, found: &[Found], page: Option<(usize, usize)>) -> Vec<u8> {
         writer.start("item").attr("id", id).raw(payload).end();
     }
     writer.end();
-    if let Some((first, count)) = page {
-        writer.start("set").attr("xmlns", ns::RSM);
-        if let (Some((head, _)), Some((tail, _))) = (found.first(), found.last()) {
-            writer.start("first").attr("index", &first.to_string()).text(head).end();
-            writer.start("last").text(tail).end();
-        }
-        writer.start("count").text(&count.to_string()).end().end();
+    if let Some(page) = page {
+        page.write(&mut writer);
     }
     writer.end();
     out
