@@ -7,19 +7,32 @@ use crate::pep::config::Config;
 use crate::pep::read::{self, ReadError, Wanted};
 use crate::pep::refusal::{bad, not_found, refuse, unsupported};
 use crate::pep::{Reader, change, form, payload, table};
+use godwit_session::Spec;
 use godwit_wire::{Condition, Node, Stanza, StanzaError, Writer, ns};
 
 /// The module.
 #[derive(Debug)]
 pub struct Pubsub;
 
+const ALSO: [Spec; 2] = [
+    Spec { id: "XEP-0004", title: "Data Forms", version: "2.13.2", note: "configuration of nodes" },
+    Spec {
+        id: "XEP-0223",
+        title: "Persistent Storage of Private Data via PubSub",
+        version: "1.1.1",
+        note: "publish-options",
+    },
+];
+
 impl Module for Pubsub {
     fn info(&self) -> Info {
         Info {
             name: "pubsub",
             spec: "XEP-0060",
-            title: "Publish-Subscribe (the subset for personal eventing)",
+            title: "Publish-Subscribe",
             version: "1.30.0",
+            note: "what personal eventing needs; no explicit subscriptions or affiliations",
+            also: &ALSO,
             features: &["http://jabber.org/protocol/pubsub#publish-options"],
             account_features: &[
                 ns::PUBSUB,

@@ -103,8 +103,9 @@ impl Module for EntityCaps {
         Info {
             name: "caps",
             spec: "XEP-0115",
-            title: "Entity Capabilities, of clients",
+            title: "Entity Capabilities",
             version: "1.6.0",
+            note: "of clients, for filtered notifications",
             ..Info::default()
         }
     }

@@ -17,8 +17,9 @@ impl Module for Mds {
         Info {
             name: "displayed-sync",
             spec: "XEP-0490",
-            title: "Message Displayed Synchronization, with server assist",
+            title: "Message Displayed Synchronization",
             version: "1.0.1",
+            note: "with server assist",
             account_features: &[ns::MDS_ASSIST],
             ..Info::default()
         }
