@@ -3,7 +3,7 @@
 //! Invariants: stanzas sent under stream management = `sm.acked + unacked.len()` (modulo 2^32); `received -
 //! handled` stanzas are with the host or were answered here behind such ones; `feed.last` never goes back.
 
-use crate::Settings;
+use crate::{Ledger, Settings};
 use godwit_wire::Jid;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub struct Feed {
     pub last: u64,
     /// Mode.
     pub mode: FeedMode,
+    /// Messages to the bare JID after this position were new when the feed started.
+    pub new_after: u64,
 }
 
 /// One stanza sent and not yet acknowledged by the client.
@@ -62,6 +64,8 @@ pub struct Sm {
     pub max_s: u32,
     /// Stanzas sent that the client has acknowledged, modulo 2^32.
     pub acked: u32,
+    /// What the store knows of it; there if the client may resume.
+    pub ledger: Option<Ledger>,
 }
 
 /// Positions in ascending order; boxed, because it is seldom needed.
@@ -111,7 +115,7 @@ impl Bound {
             handled: 0,
             earlier: 0,
             answered: None,
-            feed: Feed { last: 0, mode: FeedMode::Off },
+            feed: Feed { last: 0, mode: FeedMode::Off, new_after: 0 },
             ahead: None,
             unacked: VecDeque::new(),
             unacked_bytes: 0,
@@ -199,6 +203,7 @@ impl Bound {
         if let Some(sm) = &mut self.sm {
             sm.acked = sm.acked.wrapping_add(count);
         }
+        self.forgot(count);
         if self.unacked.is_empty() {
             self.unacked = VecDeque::new();
         }

@@ -4,7 +4,7 @@
 //! `outbound`, `feed`, `replay`, `sm` and `keepalive` for a bound session.
 
 use crate::negotiation::{Negotiation, Step};
-use crate::replay::Replay;
+use crate::replay::{Kept, Replay};
 use crate::{Bound, Cx, Event, Millis, TlsSummary};
 use godwit_wire::element::Header;
 use godwit_wire::{Element, FrameKind, Framer, Scan, Scope};
@@ -67,6 +67,8 @@ pub struct Connection {
     /// When [`Event::Tick`] is wanted.
     pub(crate) due: Millis,
     pub(crate) link: Link,
+    /// Stored messages that wait for their record, so that they need not be read again.
+    pub(crate) kept: Option<Box<Kept>>,
 }
 
 impl Connection {
@@ -83,6 +85,7 @@ impl Connection {
             tls: None,
             due: now,
             link: Link::default(),
+            kept: None,
         }
     }
 
@@ -170,12 +173,25 @@ impl Connection {
         let State::Bound(bound) = &mut self.state else { return Err(event) };
         match event {
             Event::Deliver(outgoing) => self.deliver(outgoing, cx),
-            Event::Feed(page) => self.feed_page(&page, cx),
-            Event::FeedFrom(after) => self.feed_from(after, cx),
+            Event::Feed(page) => self.feed_page(*page, cx),
+            Event::FeedFrom { after, new_after } => self.feed_from(after, new_after, cx),
             Event::FeedStop => bound.feed_stop(),
             Event::Handled(count) => {
                 bound.count_handled(count);
                 self.after_handled(cx);
+            }
+            Event::HandledDurably(h) => {
+                bound.count_handled(1);
+                bound.durable(h);
+                self.after_handled(cx);
+            }
+            Event::Recorded(durable) => {
+                bound.recorded(durable);
+                self.after_recorded(durable, cx);
+            }
+            Event::Persisted { h, durable } => {
+                bound.persisted(h, durable);
+                self.after_persisted(durable, cx);
             }
             Event::Hold => self.link.held = true,
             Event::Release => self.link.held = false,
@@ -217,6 +233,7 @@ impl Connection {
             + state
             + self.scope.as_ref().map_or(0, |_| size_of::<Scope>())
             + self.buffers.as_deref().map_or(0, buffers)
+            + self.kept.as_deref().map_or(0, Kept::memory)
     }
 
     /// Drops what only a stream that goes on needs.

@@ -31,7 +31,13 @@ impl Bound {
                 }
             },
             Event::Handled(count) => self.count_handled(count),
-            Event::FeedFrom(after) => self.feed_start(after),
+            Event::HandledDurably(h) => {
+                self.count_handled(1);
+                self.durable(h);
+            }
+            Event::Recorded(durable) => self.recorded(durable),
+            Event::Persisted { h, durable } => self.persisted(h, durable),
+            Event::FeedFrom { after, new_after } => self.feed_start(after, new_after),
             Event::FeedStop => self.feed_stop(),
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! What is said to a connection ([`Event`], [`Reply`]) and what it says ([`Request`]). All of it is plain
 //! data.
-use crate::{Bound, Millis, SessionId};
+use crate::{Bound, Millis, Record, SessionId};
 use godwit_wire::{Jid, Stanza, StreamError};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -172,6 +172,11 @@ pub enum Request {
     /// `replay` set. The answer is for the connection that asked: if that is gone, the page is dropped, not
     /// passed on to another one. Rows that are gone from the archive are left out of it.
     Replay(Vec<u64>),
+    /// Write down what was sent, so that the session can be resumed after the daemon has died →
+    /// [`Event::Recorded`]. One at a time.
+    Record(Box<Record>),
+    /// Write down how many of the client's stanzas are handled → [`Event::Persisted`]. One at a time.
+    Persist(u32),
     /// Stream management was enabled, or a client state changed: the host copies what it needs from the
     /// session.
     SmEnabled,
@@ -238,6 +243,8 @@ pub struct Stored {
     /// Send it whatever the session's place in the archive: another resource had it and never acknowledged
     /// it.
     pub again: bool,
+    /// It is for the session whatever other resources do: after a crash the archive tells that it was sent.
+    pub regular: bool,
 }
 
 /// One stanza for a session.
@@ -258,6 +265,8 @@ pub struct FeedRow {
     pub seq: u64,
     /// Rendered stanza complete with stanza id and delay.
     pub bytes: Box<[u8]>,
+    /// As [`Stored::regular`].
+    pub regular: bool,
 }
 
 /// A page of stored messages for one session.
@@ -291,11 +300,27 @@ pub enum Event {
     /// Stored messages.
     Feed(Box<FeedPage>),
     /// Start feeding stored messages from after this position (the resource became available, RFC 6121 §4.2).
-    FeedFrom(u64),
+    FeedFrom {
+        /// Position after which to read.
+        after: u64,
+        /// Later messages than this are for the session even if other resources have acknowledged them.
+        new_after: u64,
+    },
     /// Stop feeding (unavailable, or negative priority); full-JID messages still come by [`Event::Deliver`].
     FeedStop,
     /// So many more of the session's stanzas are handled, and durable where they had to be.
     Handled(u32),
+    /// One more is handled, and the store has this count of the session's stanzas with it.
+    HandledDurably(u32),
+    /// Answer to [`Request::Record`]: durable, or it could not be written.
+    Recorded(bool),
+    /// Answer to [`Request::Persist`]: this `h` is durable, or could not be written.
+    Persisted {
+        /// The count asked for.
+        h: u32,
+        /// It is in the store.
+        durable: bool,
+    },
     /// Read nothing further for now (the stanza just requested needs the store to be current).
     Hold,
     /// Go on reading.

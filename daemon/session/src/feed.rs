@@ -29,25 +29,31 @@ impl Connection {
     pub(crate) fn deliver_stored(&mut self, at: Stored, outgoing: &Outgoing, cx: &mut Cx<'_>) {
         let State::Bound(bound) = &self.state else { return };
         let may_send = self.may_send_stored(bound, cx);
-        let replaying = self.link.replay.is_some();
         let State::Bound(bound) = &mut self.state else { return };
+        let regular = at.regular && !at.again && bound.feed.mode != FeedMode::Off;
         match bound.judge(at, may_send) {
             Verdict::Skip => {}
             Verdict::Fetch => self.pump(cx),
             Verdict::Send => {
-                if !replaying {
+                let out = self.goes_out(regular);
+                if out {
                     splice(&mut cx.out.bytes, &outgoing.bytes, &outgoing.extra);
+                } else {
+                    let mut bytes = Vec::with_capacity(outgoing.bytes.len() + outgoing.extra.len());
+                    splice(&mut bytes, &outgoing.bytes, &outgoing.extra);
+                    self.keep(at.seq, bytes.into());
                 }
-                self.sent(Unacked::Stored(at.seq), true, cx);
+                self.sent(Unacked::Stored(at.seq), out, true, cx);
             }
         }
     }
 
     /// Feeding starts. A session that is being fed already knows better where it is.
-    pub(crate) fn feed_from(&mut self, after: u64, cx: &mut Cx<'_>) {
+    pub(crate) fn feed_from(&mut self, after: u64, new_after: u64, cx: &mut Cx<'_>) {
         if let State::Bound(bound) = &mut self.state {
-            bound.feed_start(after);
+            bound.feed_start(after, new_after);
         }
+        self.record(cx);
         self.pump(cx);
     }
 
@@ -69,35 +75,44 @@ impl Connection {
 
     /// A page came. One that was asked for before the mode changed does no harm: it is either refused,
     /// because it does not join on to what was sent, or its rows are sent in their order once.
-    pub(crate) fn feed_page(&mut self, page: &FeedPage, cx: &mut Cx<'_>) {
+    pub(crate) fn feed_page(&mut self, page: FeedPage, cx: &mut Cx<'_>) {
         if page.failed {
             let error = StreamError::new(StreamCondition::InternalServerError);
             return self.fail(&error.with_text("the archive cannot be read"), cx);
         }
         if page.replay {
-            return self.replay_page(&page.rows, cx);
+            return self.replay_page(page.rows, cx);
         }
         let State::Bound(bound) = &mut self.state else { return };
         let FeedMode::CatchUp { head, fetching: true } = bound.feed.mode else { return };
         if page.after > bound.feed.last {
             return;
         }
-        for row in &page.rows {
+        let upto = page.rows.last().map_or(page.upto, |row| row.seq.max(page.upto));
+        let any = !page.rows.is_empty();
+        for row in page.rows {
             let State::Bound(bound) = &mut self.state else { return };
             if row.seq > bound.feed.last && !bound.was_sent_ahead(row.seq) {
-                cx.out.bytes.extend_from_slice(&row.bytes);
-                self.sent(Unacked::Stored(row.seq), false, cx);
+                bound.advance(row.seq);
+                let out = self.goes_out(row.regular);
+                if out {
+                    cx.out.bytes.extend_from_slice(&row.bytes);
+                } else {
+                    self.keep(row.seq, row.bytes);
+                }
+                self.sent(Unacked::Stored(row.seq), out, false, cx);
             }
         }
         let State::Bound(bound) = &mut self.state else { return };
-        let upto = page.rows.last().map_or(page.upto, |row| row.seq.max(page.upto));
         bound.advance(upto);
         bound.feed.mode = if page.end && head <= bound.feed.last {
             FeedMode::Live
         } else {
             FeedMode::CatchUp { head, fetching: false }
         };
-        if !page.rows.is_empty() {
+        if self.link.replay.is_some() {
+            self.record(cx);
+        } else if any {
             self.request_ack_once(cx);
         }
         self.pump(cx);
@@ -106,13 +121,14 @@ impl Connection {
     /// Sends the client's acknowledgement on to the host, and lets what waited for it go on.
     pub(crate) fn acked(&mut self, stored: Vec<u64>, cx: &mut Cx<'_>) {
         report_acked(stored, cx);
+        self.refresh_record(cx);
         self.pump(cx);
     }
 }
 
 impl Bound {
     fn judge(&mut self, at: Stored, may_send: bool) -> Verdict {
-        let Stored { seq, prev, again } = at;
+        let Stored { seq, prev, again, .. } = at;
         if again {
             return self.judge_again(seq);
         }
@@ -158,15 +174,18 @@ impl Bound {
     }
 
     /// Feeding starts after this position, unless it goes on already.
-    pub(crate) fn feed_start(&mut self, after: u64) {
+    pub(crate) fn feed_start(&mut self, after: u64, new_after: u64) {
         if self.feed.mode == FeedMode::Off {
+            self.feed_changed();
             self.advance(after);
+            self.feed.new_after = new_after;
             self.feed.mode = FeedMode::CatchUp { head: 0, fetching: false };
         }
     }
 
     /// Feeding stops.
     pub(crate) fn feed_stop(&mut self) {
+        self.feed_changed();
         self.feed.mode = FeedMode::Off;
     }
 

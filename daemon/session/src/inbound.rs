@@ -66,8 +66,30 @@ impl Connection {
         let level = bound.inflight() == 0;
         self.answer_asked(cx);
         if self.link.resuming && level {
+            if self.h_is_durable() {
+                self.finish_resumption(cx);
+            } else {
+                self.persist_h(cx);
+            }
+        }
+    }
+
+    /// A write of the count ended: what waited for it may be due. If it cannot be written, a resumption goes
+    /// on from the count that the store has: the client then sends again what changed nothing there.
+    pub(crate) fn after_persisted(&mut self, durable: bool, cx: &mut Cx<'_>) {
+        if durable {
+            return self.after_handled(cx);
+        }
+        let State::Bound(bound) = &mut self.state else { return };
+        if self.link.resuming && bound.inflight() == 0 {
+            bound.handled = bound.durable_h();
+            bound.received = bound.handled;
             self.finish_resumption(cx);
         }
+    }
+
+    fn h_is_durable(&self) -> bool {
+        matches!(&self.state, State::Bound(bound) if bound.durable_h() == bound.handled)
     }
 }
 

@@ -19,6 +19,7 @@ mod feed;
 mod inbound;
 mod keepalive;
 pub mod keys;
+mod ledger;
 mod negotiation;
 pub mod ns;
 mod outbound;
@@ -42,6 +43,7 @@ pub use event::{
 pub use keys::{
     ITERATIONS, PasswordRefused, SALT_BYTES, derive_keys, fake_keys, prepare_password, verify_plain,
 };
+pub use ledger::{Continued, Ledger, Record, Sent, UnderWay};
 pub use settings::Settings;
 pub use specs::Spec;
 

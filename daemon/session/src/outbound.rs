@@ -19,27 +19,33 @@ impl Connection {
         }
     }
 
-    /// Sends a stanza that is in no archive. While older ones are being sent again it takes its place behind
-    /// them: the client's `h` counts in the order of arrival.
+    /// Sends a stanza that is in no archive. While older ones are being sent again, or wait for their record
+    /// (`ledger`), it takes its place behind them: the client's `h` counts in the order of arrival.
     pub(crate) fn send_inline(&mut self, bytes: Arc<[u8]>, cx: &mut Cx<'_>) {
         if !matches!(self.state, State::Bound(_)) {
             return;
         }
-        if self.link.replay.is_none() {
+        let out = self.goes_out(false);
+        if out {
             cx.out.bytes.extend_from_slice(&bytes);
         }
-        self.sent(Unacked::Inline(bytes), true, cx);
+        self.sent(Unacked::Inline(bytes), out, true, cx);
     }
 
-    /// Notes a stanza as sent; its bytes are out, or will be when its turn in the replay comes.
-    pub(crate) fn sent(&mut self, stanza: Unacked, batch_ends: bool, cx: &mut Cx<'_>) {
+    /// Notes a stanza as sent. `out`: its bytes are; otherwise they will be when its turn comes.
+    pub(crate) fn sent(&mut self, stanza: Unacked, out: bool, batch_ends: bool, cx: &mut Cx<'_>) {
         let State::Bound(bound) = &mut self.state else { return };
         bound.remember(stanza);
+        if out && let Some(ledger) = bound.ledger_mut() {
+            ledger.recorded += 1;
+        }
         if bound.overflows(cx.settings) {
             let error = StreamError::new(StreamCondition::ResourceConstraint);
             self.fail(&error.with_text("too much is unacknowledged"), cx);
-        } else if self.link.replay.is_none() {
+        } else if out {
             self.request_ack(batch_ends, cx);
+        } else {
+            self.wait_in_turn(batch_ends, cx);
         }
     }
 

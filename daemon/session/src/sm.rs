@@ -1,6 +1,6 @@
 //! Stream management, XEP-0198 1.6: `<enable/>`, `<r/>`, `<a/>`, `<resume/>`.
 //!
-//! The `h` that we send counts stanzas that are handled and durable, never ones that are merely received: an
+//! The `h` that we send counts stanzas that are handled and durable, and is itself in the store (`ledger`), never ones that are merely received: an
 //! `<r/>` that comes earlier is answered when they are.
 
 use crate::bound::Sm;
@@ -9,7 +9,7 @@ use crate::negotiation::Awaited;
 use crate::outbound::report_acked;
 use crate::replay::Replay;
 use crate::stream::Fate;
-use crate::{Bound, Connection, Cx, Request, ResumeFailure, SessionId, ns};
+use crate::{Bound, Connection, Cx, Ledger, Request, ResumeFailure, SessionId, ns};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use godwit_wire::{Condition, Node, StreamCondition, StreamError, Writer, ns as wire_ns};
@@ -51,7 +51,8 @@ impl Connection {
         // Stored messages sent before this still wait to be reported. Counting from so many below zero lets
         // the client's first `h`, which cannot come before it has read them, cover them too.
         let acked = 0u32.wrapping_sub(bound.unacked_len());
-        bound.sm = Some(Box::new(Sm { secret, resume, max_s, acked }));
+        let ledger = resume.then(|| Ledger::new(bound.unacked_len(), 0));
+        bound.sm = Some(Box::new(Sm { secret, resume, max_s, acked, ledger }));
         let mut w = Writer::new(&mut cx.out.bytes);
         w.start("enabled").attr("xmlns", ns::SM);
         if resume {
@@ -61,6 +62,7 @@ impl Connection {
         }
         w.end();
         cx.out.requests.push(Request::SmEnabled);
+        self.record(cx);
     }
 
     /// `<r/>` came.
@@ -76,14 +78,24 @@ impl Connection {
     pub(crate) fn answer_asked(&mut self, cx: &mut Cx<'_>) {
         let State::Bound(bound) = &self.state else { return };
         let Some((oldest, newest)) = self.link.asked else { return };
-        let open = bound.received.wrapping_sub(bound.handled);
-        let reached = |target: u32| open <= bound.received.wrapping_sub(target);
-        if !reached(oldest) {
+        let (durable, handled) = (bound.durable_h(), bound.handled);
+        let reached =
+            |h: u32, target: u32| bound.received.wrapping_sub(h) <= bound.received.wrapping_sub(target);
+        if !reached(durable, oldest) {
+            if reached(handled, oldest) {
+                self.persist_h(cx);
+            }
             return;
         }
-        self.link.asked = if reached(newest) { None } else { Some((newest, newest)) };
-        let h = bound.handled.to_string();
+        let covered = reached(durable, newest);
+        let h = durable.to_string();
         Writer::new(&mut cx.out.bytes).start("a").attr("xmlns", ns::SM).attr("h", &h).end();
+        if covered {
+            self.link.asked = None;
+        } else {
+            self.link.asked = Some((newest, newest));
+            self.answer_asked(cx);
+        }
     }
 
     /// `<a h='…'/>` came.

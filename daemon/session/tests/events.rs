@@ -32,7 +32,11 @@ fn with_sm() -> World {
 
 fn stored(seq: u64, prev: u64, again: bool) -> Event {
     let bytes = format!("<message id='{seq}'></message>").into_bytes().into();
-    Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: Some(Stored { seq, prev, again }) })
+    Event::Deliver(Outgoing {
+        bytes,
+        extra: Box::default(),
+        stored: Some(Stored { seq, prev, again, regular: true }),
+    })
 }
 
 fn inline(bytes: usize) -> Event {
@@ -44,6 +48,7 @@ fn page(after: u64, seqs: &[u64], end: bool) -> Event {
     let row = |seq: &u64| FeedRow {
         seq: *seq,
         bytes: format!("<message id='{seq}'></message>").into_bytes().into(),
+        regular: true,
     };
     let upto = seqs.last().copied().unwrap_or(after);
     let rows = seqs.iter().map(row).collect();
@@ -65,7 +70,7 @@ fn ids(text: &str) -> Vec<u64> {
 #[test]
 fn live_gaps_are_read_from_the_archive_and_duplicates_dropped() {
     let mut world = bound("");
-    world.event(0, Event::FeedFrom(10));
+    world.event(0, Event::FeedFrom { after: 10, new_after: 10 });
     assert_eq!(world.host.fetches, [10]);
     world.event(0, page(10, &[], true));
     world.event(0, stored(11, 10, false));
@@ -84,11 +89,11 @@ fn live_gaps_are_read_from_the_archive_and_duplicates_dropped() {
 #[test]
 fn a_page_from_before_does_no_harm() {
     let mut world = bound("");
-    world.event(0, Event::FeedFrom(5));
+    world.event(0, Event::FeedFrom { after: 5, new_after: 5 });
     world.event(0, Event::FeedStop);
     world.event(0, page(5, &[6], true));
     assert_eq!(ids(&wrote(&mut world)), [] as [u64; 0]);
-    world.event(0, Event::FeedFrom(0));
+    world.event(0, Event::FeedFrom { after: 0, new_after: 0 });
     assert_eq!(world.host.fetches, [5, 5], "the place in the archive never goes back");
     world.event(0, page(9, &[10], true));
     world.event(0, page(5, &[6], true));
@@ -98,7 +103,7 @@ fn a_page_from_before_does_no_harm() {
 #[test]
 fn a_message_that_is_gone_before_it_is_read_is_not_asked_for_without_end() {
     let mut world = bound("");
-    world.event(0, Event::FeedFrom(0));
+    world.event(0, Event::FeedFrom { after: 0, new_after: 0 });
     world.event(0, page(0, &[], true));
     world.event(0, stored(3, 2, false));
     world.event(0, page(0, &[], true));
@@ -111,7 +116,7 @@ fn what_is_sent_while_the_feed_is_off_is_not_sent_again() {
     let mut world = bound("");
     world.event(0, stored(8, 7, false));
     world.event(0, stored(8, 7, false));
-    world.event(0, Event::FeedFrom(3));
+    world.event(0, Event::FeedFrom { after: 3, new_after: 3 });
     world.event(0, page(3, &[4, 8, 9], true));
     assert_eq!(ids(&wrote(&mut world)), [8, 4, 9]);
 }
@@ -119,7 +124,7 @@ fn what_is_sent_while_the_feed_is_off_is_not_sent_again() {
 #[test]
 fn a_message_can_be_sent_again_out_of_order() {
     let mut world = with_sm();
-    world.event(0, Event::FeedFrom(20));
+    world.event(0, Event::FeedFrom { after: 20, new_after: 20 });
     world.event(0, page(20, &[], true));
     world.event(0, stored(7, 0, true));
     world.event(0, stored(7, 0, true));
@@ -132,7 +137,7 @@ fn a_message_can_be_sent_again_out_of_order() {
 #[test]
 fn without_stream_management_what_has_left_is_acknowledged() {
     let mut world = bound("");
-    world.event(0, Event::FeedFrom(0));
+    world.event(0, Event::FeedFrom { after: 0, new_after: 0 });
     world.event(0, page(0, &[1, 2], true));
     assert!(world.host.acked.is_empty());
     world.event(0, Event::Drained);
@@ -142,7 +147,7 @@ fn without_stream_management_what_has_left_is_acknowledged() {
 #[test]
 fn stored_messages_wait_in_the_archive_while_the_queue_is_full() {
     let mut world = bound("");
-    world.event(0, Event::FeedFrom(0));
+    world.event(0, Event::FeedFrom { after: 0, new_after: 0 });
     world.event(0, page(0, &[], true));
     world.event(0, Event::Congested);
     world.event(0, stored(1, 0, false));
@@ -283,7 +288,7 @@ fn reading_pauses_while_held_and_while_too_much_is_with_the_host() {
 #[test]
 fn a_failed_read_ends_the_session_and_acknowledges_nothing() {
     let mut world = with_sm();
-    world.event(0, Event::FeedFrom(0));
+    world.event(0, Event::FeedFrom { after: 0, new_after: 0 });
     world.event(0, Event::Feed(Box::new(FeedPage { failed: true, ..FeedPage::default() })));
     assert!(wrote(&mut world).contains("internal-server-error"));
     assert!(world.host.acked.is_empty() && world.host.ended.len() == 1);
@@ -298,7 +303,7 @@ fn too_much_unacknowledged_ends_the_session() {
     assert_eq!(world.host.ended.len(), 1);
     let jid = Jid::parse("alice@example.org/desk").unwrap();
     let mut session = Bound::new(SessionId(1), 1, jid);
-    let sm = godwit_session::Sm { secret: [0; 16], resume: true, max_s: 9, acked: 0 };
+    let sm = godwit_session::Sm { secret: [0; 16], resume: true, max_s: 9, acked: 0, ledger: None };
     session.sm = Some(Box::new(sm));
     assert_eq!(session.deliver_detached(inline(10), &world.settings), Detached::Kept);
     assert_eq!(session.deliver_detached(stored(3, 0, false), &world.settings), Detached::Kept);
@@ -381,7 +386,7 @@ fn event_of(seed: u32) -> Event {
         2 => inline(usize::try_from(n).unwrap() * 1000),
         3 => page(n, &[n + 1, n + 2], n.is_multiple_of(2)),
         4 => Event::Feed(Box::new(FeedPage { replay: true, ..FeedPage::default() })),
-        5 => Event::FeedFrom(n),
+        5 => Event::FeedFrom { after: n, new_after: n },
         6 => Event::FeedStop,
         7 => Event::Handled(0),
         8 => Event::Hold,

@@ -122,7 +122,7 @@ impl TestHost {
         let mut complete = Vec::new();
         godwit_wire::stanza::splice(&mut complete, &bytes, extra.as_bytes());
         self.archive.push((seq, complete));
-        let stored = Some(Stored { seq, prev, again: false });
+        let stored = Some(Stored { seq, prev, again: false, regular: true });
         let event =
             Event::Deliver(Outgoing { bytes: Arc::from(bytes), extra: extra.into_bytes().into(), stored });
         match self.detached.get_mut(&session) {
@@ -135,7 +135,7 @@ impl TestHost {
 
     fn rows(&self, wanted: impl Fn(u64) -> bool, rows_max: usize) -> Vec<FeedRow> {
         let rows = self.archive.iter().filter(|(seq, _)| wanted(*seq)).take(rows_max);
-        rows.map(|(seq, bytes)| FeedRow { seq: *seq, bytes: bytes.clone().into() }).collect()
+        rows.map(|(seq, bytes)| FeedRow { seq: *seq, bytes: bytes.clone().into(), regular: true }).collect()
     }
 }
 
@@ -187,6 +187,8 @@ impl Host for TestHost {
             Request::Stanza(stanza) => self.stanza(at, &stanza, cx.settings),
             Request::Acked(seqs) => self.acked.extend(seqs),
             Request::SmEnabled => {}
+            Request::Record(_) => conn.event(Event::Recorded(true), cx).unwrap(),
+            Request::Persist(h) => conn.event(Event::Persisted { h, durable: true }, cx).unwrap(),
             Request::Fetch { after, .. } if self.mute => self.fetches.push(after),
             Request::Fetch { after, rows_max } => {
                 let rows = self.rows(|seq| seq > after, rows_max as usize);
