@@ -62,6 +62,13 @@ pub(crate) fn build<'t>(
         }
         built.outcomes.push(outcome);
     }
+    // What was decided while nothing could be written is told from what came after by this number.
+    if built.writes
+        && let Some(gap) = sequencer.gap(now_ms)
+    {
+        target.put(Cf::Meta, &schema::meta_gap(), &gap.0.to_be_bytes());
+        (built.head, built.sync) = (Some(gap), true);
+    }
     if let Some(head) = built.head {
         target.put(Cf::Meta, &schema::meta_head(), &head.0.to_be_bytes());
     }

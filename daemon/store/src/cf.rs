@@ -22,11 +22,14 @@ pub enum Cf {
     State,
     /// Owner | kind byte | node … → personal eventing: totals, nodes, items, their order of publication.
     Pep,
+    /// Owner | session number | part byte → what a session needs to be resumed after a restart.
+    Sessions,
 }
 
 impl Cf {
     /// All of them, in declaration order: `Cf::ALL[cf as usize] == cf`.
-    pub const ALL: [Cf; 7] = [Cf::Meta, Cf::Accounts, Cf::Roster, Cf::Archive, Cf::With, Cf::State, Cf::Pep];
+    pub const ALL: [Cf; 8] =
+        [Cf::Meta, Cf::Accounts, Cf::Roster, Cf::Archive, Cf::With, Cf::State, Cf::Pep, Cf::Sessions];
 
     /// Its name in RocksDB, in statistics and in messages to the operator; never changes.
     pub fn name(self) -> &'static str {
@@ -39,6 +42,7 @@ impl Cf {
             Cf::With => "with",
             Cf::State => "state",
             Cf::Pep => "pep",
+            Cf::Sessions => "sessions",
         }
     }
 
@@ -54,8 +58,8 @@ impl Cf {
             Cf::Roster => Workload::OwnedRange,
             Cf::Archive => Workload::OwnedAppend,
             Cf::With => Workload::OwnedIndex,
-            Cf::State => Workload::OwnedHot,
             Cf::Pep => Workload::OwnedRange,
+            Cf::State | Cf::Sessions => Workload::OwnedHot,
         }
     }
 }

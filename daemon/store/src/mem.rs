@@ -169,12 +169,14 @@ impl<C> MemStore<C> {
         }
         if let Some(fault) = writing.fault.take() {
             writing.gone.take_back(&built.purged);
+            writing.sequencer.wrote(false);
             let error = match fault {
                 Fault::Full => TxError::Full("fault injected".into()),
                 Fault::Failed => TxError::Failed("fault injected".into()),
             };
             return round.iter().map(|_| Err(error.clone())).collect();
         }
+        writing.sequencer.wrote(true);
         let writes = std::mem::take(&mut target.writes);
         drop(target);
         let mut visible = self.rows.write().unwrap_or_else(PoisonError::into_inner);

@@ -11,6 +11,7 @@
 //!           owner(8) | 1 | node
 //!           owner(8) | 2 | node | 00 | item id
 //!           owner(8) | 3 | node | 00 | revision(8)
+//! Sessions  owner(8) | session(8) | part(1)
 //! ```
 //!
 //! Every range of one owner starts and ends with that owner's eight bytes, also its exclusive end: RocksDB
@@ -237,6 +238,44 @@ pub fn pep_order_revision(key: &[u8]) -> Option<u64> {
 
 fn pep(owner: Owner, kind: u8, node: &str, rest: &[&[u8]]) -> Key {
     owned(owner, &[&[kind], node.as_bytes(), &rest.concat()].concat())
+}
+
+/// Which part of a session; the byte is part of the key and never changes meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Part {
+    /// Who it is: resource, secret, presence.
+    Who = 1,
+    /// How many of the client's stanzas are handled.
+    In = 2,
+    /// What was sent to the client.
+    Out = 3,
+}
+
+/// Key of a part of a session.
+pub fn session(owner: Owner, session: u64, part: Part) -> Key {
+    let mut rest = [part as u8; 9];
+    rest[..8].copy_from_slice(&session.to_be_bytes());
+    owned(owner, &rest)
+}
+
+/// First and end key of the sessions of all accounts.
+pub fn all_sessions() -> (Key, Key) {
+    (owned(Owner(0), &[]), owned(Owner(u64::MAX), &[u8::MAX; 10]))
+}
+
+/// Account, session number and part byte of a key (None if the key is none).
+pub fn session_of(key: &[u8]) -> Option<(Owner, u64, u8)> {
+    let (owner, rest) = key.split_first_chunk::<OWNER_BYTES>()?;
+    let (session, rest) = rest.split_first_chunk::<8>()?;
+    let &[part] = rest else { return None };
+    Some((Owner(u64::from_be_bytes(*owner)), u64::from_be_bytes(*session), part))
+}
+
+/// In `Meta`: position of the last time that writing worked again after it had failed, eight bytes,
+/// big-endian; absent if it never failed.
+pub fn meta_gap() -> Key {
+    Key(Box::from(*b"gap"))
 }
 
 /// In `Meta`: the schema version, four bytes, big-endian.

@@ -11,12 +11,24 @@ use crate::Seq;
 #[derive(Debug)]
 pub(crate) struct Sequencer {
     last: Seq,
+    /// A round was not written since the last one that was.
+    failed: bool,
 }
 
 impl Sequencer {
     /// Goes on after the last committed number.
     pub(crate) fn after(head: Seq) -> Sequencer {
-        Sequencer { last: head }
+        Sequencer { last: head, failed: false }
+    }
+
+    /// A round was written, or not.
+    pub(crate) fn wrote(&mut self, ok: bool) {
+        self.failed = !ok;
+    }
+
+    /// The number that marks the end of a time in which rounds failed, if this round is to do that.
+    pub(crate) fn gap(&mut self, now_ms: u64) -> Option<Seq> {
+        if self.failed { self.next(now_ms) } else { None }
     }
 
     /// The next number at a time in milliseconds since 1970; `None` when there is none left.

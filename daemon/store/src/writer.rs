@@ -226,11 +226,18 @@ impl<C> Work<C> {
         let all = round.clone().count();
         let mut batch = match self.shared.store.batch() {
             Ok(batch) => batch,
-            Err(error) => return vec![Err(TxError::Failed(error.to_string())); all],
+            Err(error) => {
+                self.sequencer.wrote(false);
+                return vec![Err(TxError::Failed(error.to_string())); all];
+            }
         };
         let built = batch::build(round, (self.clock)(), &mut self.sequencer, &mut self.gone, &mut batch);
         points::pass("store::before_write");
-        match self.write(batch, &built) {
+        let written = self.write(batch, &built);
+        if built.writes {
+            self.sequencer.wrote(written.is_ok());
+        }
+        match written {
             Ok(()) => built.outcomes,
             Err(error) => {
                 self.gone.take_back(&built.purged);
