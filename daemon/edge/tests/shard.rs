@@ -185,11 +185,11 @@ fn a_session_taken_over_closes_its_connection() {
 fn the_kernel_having_it_all_is_told_once_a_turn() {
     let server = start();
     let (mut client, at) = server.login_at();
-    server.mailbox.send(Note::Event(at, Event::FeedFrom(0)));
+    server.mailbox.send(Note::Event(at, Event::FeedFrom { after: 0, new_after: 0 }));
     let mut batch: Vec<_> = (1..=20_u64)
         .map(|seq| {
             let bytes: Arc<[u8]> = format!("<message id='s{seq}'/>").into_bytes().into();
-            let stored = Some(Stored { seq, prev: seq - 1, again: false });
+            let stored = Some(Stored { seq, prev: seq - 1, again: false, regular: true });
             Note::Event(at, Event::Deliver(Outgoing { bytes, extra: Box::default(), stored }))
         })
         .collect();

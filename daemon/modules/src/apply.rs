@@ -63,7 +63,10 @@ impl Hub {
     }
 
     fn entry(&self, origin: &Origin, change: impl FnOnce(&mut Entry)) {
-        self.registry.with(&origin.address.bare, |live| live.session(origin.address.session).map(change));
+        self.registry.with(&origin.address.bare, |live| {
+            live.session(origin.address.session).map(change);
+            self.note_who(live, origin.address.session);
+        });
     }
 
     /// RFC 6121 §8.5: who gets a message is decided here, when it is durable.
@@ -99,6 +102,7 @@ impl Hub {
                     seq,
                     prev: std::mem::replace(&mut entry.posted, seq),
                     again: false,
+                    regular: full.is_some() || delivery.resource.is_none(),
                 });
                 let address = crate::note::Address { session: entry.id, bare: Arc::clone(&bare) };
                 let bytes = Arc::clone(&delivery.bytes);
@@ -155,7 +159,7 @@ impl Hub {
                     for outgoing in self.read_again(owner, &address.bare, &owed, false) {
                         post.event(address.clone(), place, Event::Deliver(outgoing));
                     }
-                    post.event(address, place, Event::FeedFrom(frontier));
+                    post.event(address, place, Event::FeedFrom { after: frontier, new_after: head });
                 }
                 (false, true) => {
                     entry.reads_from = None;
@@ -163,6 +167,7 @@ impl Hub {
                 }
                 _ => {}
             }
+            self.note_who(live, origin.address.session);
         });
     }
 
@@ -175,7 +180,7 @@ impl Hub {
                 let row = row::Row::decode(&value).filter(|row| !addressed || !row.resource.is_empty())?;
                 let mut extra = feed::stanza_id(bare, seq);
                 feed::delay(&mut extra, bare, seq);
-                let stored = Some(Stored { seq, prev: 0, again: true });
+                let stored = Some(Stored { seq, prev: 0, again: true, regular: false });
                 Some(Outgoing { bytes: row.stanza.into(), extra: extra.into(), stored })
             })
             .collect()

@@ -40,12 +40,12 @@ pub fn delay(out: &mut Vec<u8>, bare: &str, seq: u64) {
     Writer::new(out).start("delay").attr("xmlns", ns::DELAY).attr("from", domain).attr("stamp", &stamp).end();
 }
 
-fn complete(bare: &str, seq: u64, row: &Row<'_>) -> FeedRow {
+fn complete(bare: &str, seq: u64, row: &Row<'_>, regular: bool) -> FeedRow {
     let mut extra = stanza_id(bare, seq);
     delay(&mut extra, bare, seq);
     let mut bytes = Vec::with_capacity(row.stanza.len() + extra.len());
     godwit_wire::stanza::splice(&mut bytes, row.stanza, &extra);
-    FeedRow { seq, bytes: bytes.into() }
+    FeedRow { seq, bytes: bytes.into(), regular }
 }
 
 /// What a page is for.
@@ -79,7 +79,7 @@ impl Hub {
                 if let Some(value) = hub.outside.store.get(Cf::Archive, &key)?
                     && let Some(row) = Row::decode(&value)
                 {
-                    rows.push(complete(&wanted.bare, seq, &row));
+                    rows.push(complete(&wanted.bare, seq, &row, false));
                 }
             }
             Ok(FeedPage { rows, replay: true, ..FeedPage::default() })
@@ -149,7 +149,8 @@ impl Hub {
                 let new = reads_from.is_some_and(|from| seq.0 > from);
                 if for_it && (new || delivery.is_pending(seq.0)) {
                     bytes += row.stanza.len();
-                    page.rows.push(complete(&wanted.bare, seq.0, &row));
+                    let regular = new && (row.resource.is_empty() || *row.resource == *resource);
+                    page.rows.push(complete(&wanted.bare, seq.0, &row, regular));
                 }
             }
             if page.rows.len() >= rows_max || examined >= EXAMINED_MAX || bytes >= PAGE_BYTES_MAX {

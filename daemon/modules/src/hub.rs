@@ -1,6 +1,7 @@
 //! The hub: store, registry, modules and shards in one place. Takes stanzas, makes transactions of them, and
 //! lets their effects happen when they are durable.
 use crate::archive::ArchiveSettings;
+use crate::ghosts::Ghosts;
 use crate::list::Modules;
 use crate::module::Cx;
 use crate::note::{Address, Background, Post};
@@ -61,6 +62,8 @@ pub struct Origin {
     pub place: Place,
     /// Bytes of stanzas that are stored nowhere which it may still be sent before it acknowledges some.
     pub room: usize,
+    /// The stanza's number among those of a session that may be resumed: durable with the stanza (XEP-0198).
+    pub h: Option<u32>,
 }
 
 /// Counters for status and metrics.
@@ -77,6 +80,7 @@ pub struct Counters {
     pub logins: AtomicU64,
     pub logins_failed: AtomicU64,
     pub resumed: AtomicU64,
+    pub revived: AtomicU64,
     pub sessions: AtomicU64,
     pub detached: AtomicU64,
     pub panics: AtomicU64,
@@ -126,6 +130,10 @@ pub struct Hub {
     pub caps: crate::xep0115_caps::Cache,
     /// Counters.
     pub counters: Arc<Counters>,
+    /// Sessions from before the start.
+    pub(crate) ghosts: Ghosts,
+    /// The store's newest position at the start.
+    pub(crate) began: u64,
     /// Failed logins by source.
     pub(crate) failures: Throttle,
     /// Registrations by source.
@@ -137,8 +145,11 @@ impl Hub {
     pub fn new(outside: Outside, settings: Settings) -> Arc<Hub> {
         // Session numbers must not come again after a restart: milliseconds of the start, then a counter.
         let first = ((outside.clock)() << 22).max(1);
+        let began = outside.store.head().0;
         Arc::new(Hub {
             outside,
+            ghosts: Ghosts::default(),
+            began,
             writer: OnceLock::new(),
             settings: RwLock::new(Arc::new(settings)),
             next_session: AtomicU64::new(first),

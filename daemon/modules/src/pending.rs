@@ -1,8 +1,9 @@
 //! A stanza's way through the hub: decided, written, and only then in effect.
+use crate::durable::{self, Written};
 use crate::effects::{Effect, Effects, Job, Slow};
 use crate::hub::{Counters, Hub, Origin};
-use crate::note::Poster;
-use godwit_session::{Event, Millis};
+use crate::note::{Address, Poster};
+use godwit_session::{Event, Millis, Place};
 use godwit_store::{Outcome, Sink, Tx, TxError};
 use godwit_wire::{Condition, Stanza, StanzaError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +15,17 @@ pub enum Completion {
     Stanza(Box<Pending>),
     /// A delivery record's: the account's bare JID.
     Saved(Arc<str>),
+    /// A session's own row: it waits for that.
+    Session {
+        /// Which.
+        address: Address,
+        /// Where it was.
+        place: Place,
+        /// What was written.
+        what: Written,
+    },
+    /// Nobody waits for it.
+    Unheard,
     /// Somebody waits for it (accounts).
     Told(Box<dyn FnOnce(Outcome) + Send>),
     /// The same, and it has effects.
@@ -38,6 +50,8 @@ pub struct Pending {
     after: Vec<Effect>,
     /// The session was told to hold.
     held: bool,
+    /// The transaction holds the session's count.
+    counted: bool,
     tries: u32,
 }
 
@@ -114,7 +128,11 @@ impl Hub {
             return Progress::Done;
         }
         let held = !fx.tx.guards.is_empty();
-        self.queue(fx.tx, Pending { origin: origin.clone(), stanza, after: fx.after, held, tries: 0 }, post);
+        self.queue(
+            fx.tx,
+            Pending { origin: origin.clone(), stanza, after: fx.after, held, counted: false, tries: 0 },
+            post,
+        );
         if held { Progress::Held } else { Progress::Queued }
     }
 
@@ -137,7 +155,14 @@ impl Hub {
                 .unwrap_or_else(|_| Err(StanzaError::new(Condition::InternalServerError)));
             let fx = done.unwrap_or_else(|error| hub.refuse(&stanza, &error));
             let mut post = Poster::new(hub.outside.post.shards());
-            let pending = Pending { origin: from, stanza: Some(stanza), after: fx.after, held: true, tries };
+            let pending = Pending {
+                origin: from,
+                stanza: Some(stanza),
+                after: fx.after,
+                held: true,
+                counted: false,
+                tries,
+            };
             hub.queue(fx.tx, pending, &mut post);
             post.flush(&*hub.outside.post);
         }));
@@ -145,14 +170,25 @@ impl Hub {
             let busy =
                 StanzaError::new(Condition::ResourceConstraint).with_text("the server is busy, try again");
             let fx = self.refuse(&stanza, &busy);
-            let pending =
-                Pending { origin: origin.clone(), stanza: Some(stanza), after: fx.after, held: true, tries };
+            let pending = Pending {
+                origin: origin.clone(),
+                stanza: Some(stanza),
+                after: fx.after,
+                held: true,
+                counted: false,
+                tries,
+            };
             self.queue(fx.tx, pending, post);
         }
         Progress::Held
     }
 
-    fn queue(self: &Arc<Self>, tx: Tx, pending: Pending, post: &mut Poster) {
+    fn queue(self: &Arc<Self>, mut tx: Tx, mut pending: Pending, post: &mut Poster) {
+        pending.counted = false;
+        if let Some(h) = pending.origin.h.filter(|_| !tx.ops.is_empty()) {
+            tx.ops.push(durable::count(&pending.origin, h));
+            pending.counted = true;
+        }
         if let Err((_, Completion::Stanza(pending))) = self.submit(tx, Completion::Stanza(Box::new(pending)))
         {
             self.failed(*pending, &TxError::Failed("the writer's queue is full".into()), post);
@@ -163,10 +199,10 @@ impl Hub {
     fn completed(self: &Arc<Self>, pending: Pending, outcome: Outcome, post: &mut Poster) {
         match outcome {
             Ok(seqs) => {
-                let Pending { origin, stanza, after, held, .. } = pending;
+                let Pending { origin, stanza, after, held, counted, .. } = pending;
                 self.apply(&origin, after, &seqs, post);
                 if stanza.is_some() {
-                    self.handled(&origin, held, post);
+                    self.handled(&origin, held, counted, post);
                 }
             }
             Err(TxError::Conflict) => self.again(pending, post),
@@ -180,8 +216,12 @@ impl Hub {
         }
     }
 
-    fn handled(&self, origin: &Origin, held: bool, post: &mut Poster) {
-        post.event(origin.address.clone(), origin.place, Event::Handled(1));
+    fn handled(&self, origin: &Origin, held: bool, counted: bool, post: &mut Poster) {
+        let event = match origin.h.filter(|_| counted) {
+            Some(h) => Event::HandledDurably(h),
+            None => Event::Handled(1),
+        };
+        post.event(origin.address.clone(), origin.place, event);
         if held {
             post.event(origin.address.clone(), origin.place, Event::Release);
         }
@@ -223,7 +263,7 @@ impl Hub {
         if let Some(stanza) = &pending.stanza {
             let fx = self.refuse(stanza, &answer);
             self.apply(&pending.origin, fx.after, &[], post);
-            self.handled(&pending.origin, pending.held, post);
+            self.handled(&pending.origin, pending.held, false, post);
         } else {
             self.apply(&pending.origin, pending.after, &[], post);
         }
@@ -259,6 +299,10 @@ impl Sink<Completion> for HubSink {
             match completion {
                 Completion::Stanza(pending) => self.hub.completed(*pending, outcome, &mut self.post),
                 Completion::Saved(bare) => self.hub.saved(&bare, outcome.is_ok()),
+                Completion::Session { address, place, what } => {
+                    self.hub.written(address, place, &what, &outcome, &mut self.post);
+                }
+                Completion::Unheard => {}
                 Completion::Told(tell) => tell(outcome),
                 Completion::Acted(acted) => {
                     let Acted { origin, after, told } = *acted;

@@ -48,6 +48,8 @@ pub struct Entry {
     pub secret: Option<[u8; 16]>,
     /// What it wants to hear of personal eventing.
     pub interest: crate::pep::last::Interest,
+    /// Seconds it then has for that.
+    pub max_s: u32,
 }
 
 impl Entry {

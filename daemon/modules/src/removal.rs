@@ -50,6 +50,7 @@ fn origin(jid: &Jid) -> Origin {
         jid: jid.bare(),
         place: Place::default(),
         room: 0,
+        h: None,
     }
 }
 

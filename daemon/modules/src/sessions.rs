@@ -101,6 +101,7 @@ impl Hub {
             directed: Vec::new(),
             secret: None,
             interest: Interest::default(),
+            max_s: 0,
         };
         let room = self.registry.with_or(
             &bare,
@@ -126,7 +127,7 @@ impl Hub {
         }
     }
 
-    fn load(&self, owner: u64, bare: &Arc<str>) -> Result<Live, StoreError> {
+    pub(crate) fn load(&self, owner: u64, bare: &Arc<str>) -> Result<Live, StoreError> {
         let saved =
             self.outside.store.get(Cf::State, &schema::state(Owner(owner), schema::State::Delivery))?;
         let delivery = Delivery::load(saved.as_deref(), self.outside.store.head().0)
@@ -153,22 +154,12 @@ impl Hub {
         now: Millis,
         post: &mut Poster,
     ) {
-        let origin = Origin { address: old.clone(), owner: account.owner, jid: jid.clone(), place, room: 0 };
+        let origin =
+            Origin { address: old.clone(), owner: account.owner, jid: jid.clone(), place, room: 0, h: None };
         self.leave(&origin, true, now, post);
         let error = StreamError::new(StreamCondition::Conflict)
             .with_text("replaced by a new session with this resource");
         post.event(old, place, Event::Close(error));
-    }
-
-    /// The session may be resumed from now on: remembers its secret.
-    pub(crate) fn resumable(&self, bound: &Bound) {
-        points::pass("sm::enabled");
-        let secret = bound.sm.as_ref().filter(|sm| sm.resume).map(|sm| sm.secret);
-        self.registry.with(bound.jid.bare_str(), |live| {
-            if let Some(entry) = live.session(bound.id) {
-                entry.secret = secret;
-            }
-        });
     }
 
     /// Where a session is that may be resumed with this secret.
@@ -211,12 +202,21 @@ impl Hub {
     }
 
     /// A session is over: contacts are told, what it never acknowledged goes to the others or waits.
-    pub(crate) fn end(self: &Arc<Self>, bound: &Bound, place: Place, now: Millis, post: &mut Poster) {
+    /// `lost`: its client did not say so.
+    pub(crate) fn end(
+        self: &Arc<Self>,
+        bound: &Bound,
+        lost: bool,
+        place: Place,
+        now: Millis,
+        post: &mut Poster,
+    ) {
         let bare: Arc<str> = bound.jid.bare_str().into();
         points::pass("sm::end");
         let address = Address { session: bound.id, bare: Arc::clone(&bare) };
-        let origin = Origin { address, owner: bound.owner, jid: bound.jid.clone(), place, room: 0 };
+        let origin = Origin { address, owner: bound.owner, jid: bound.jid.clone(), place, room: 0, h: None };
         self.leave(&origin, bound.inflight() == 0, now, post);
+        self.unwrite(bound, lost);
         let unacked: Vec<u64> = bound
             .unacked
             .iter()

@@ -1,13 +1,10 @@
 //! One shard's side of the hub: answers what connections ask, and keeps the sessions that have none (XEP-0198
 //! §5).
-use crate::feed::Wanted;
-use crate::hub::{Counters, Hub, Origin};
+use crate::hub::{Counters, Hub};
 use crate::note::{Address, Note, Poster};
-use crate::pending::Progress;
 use godwit_session::Detached;
 use godwit_session::{
-    Account, Bound, ConnId, Connection, Cx, Event, Host, Millis, Place, Reply, Request, ResumeFailure,
-    SessionId, Settings,
+    Bound, ConnId, Connection, Cx, Event, Millis, Place, Reply, ResumeFailure, SessionId, Settings,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -28,15 +25,15 @@ struct Claim {
 
 /// See the module's documentation. Lives on the shard's thread.
 pub struct ShardState {
-    hub: Arc<Hub>,
-    shard: u16,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) shard: u16,
     settings: Arc<Settings>,
     waiting: HashMap<SessionId, Waiting>,
     /// The same by deadline.
     deadlines: BTreeSet<(Millis, SessionId)>,
     claims: HashMap<ConnId, Claim>,
     peers: Vec<Option<IpAddr>>,
-    post: Poster,
+    pub(crate) post: Poster,
     /// Session that the note under way is for.
     current: Option<Address>,
 }
@@ -74,11 +71,11 @@ impl ShardState {
         }
     }
 
-    fn peer(&self, at: ConnId) -> Option<IpAddr> {
+    pub(crate) fn peer(&self, at: ConnId) -> Option<IpAddr> {
         self.peers.get(usize::try_from(at.slot).unwrap_or(usize::MAX)).copied().flatten()
     }
 
-    fn here(&self, at: ConnId) -> Place {
+    pub(crate) fn here(&self, at: ConnId) -> Place {
         Place { shard: self.shard, conn: at }
     }
 
@@ -131,7 +128,7 @@ impl ShardState {
             match *reply {
                 Reply::Resumed(Ok(bound)) => self.wait_for_resumption(bound, now),
                 Reply::Bound(Ok(bound)) => {
-                    self.hub.end(&bound, Hub::detached_place(self.shard), now, &mut self.post)
+                    self.hub.end(&bound, false, Hub::detached_place(self.shard), now, &mut self.post)
                 }
                 _ => {}
             }
@@ -143,8 +140,10 @@ impl ShardState {
             return self.end_waiting(address.session, now);
         }
         if let Some(waiting) = self.waiting.get_mut(&address.session) {
-            if let Detached::Overflow = waiting.bound.deliver_detached(event, &self.settings) {
-                self.end_waiting(address.session, now);
+            match waiting.bound.deliver_detached(event, &self.settings) {
+                Detached::Kept => {}
+                Detached::Unstored => self.hub.note_unstored(&waiting.bound),
+                Detached::Overflow => self.end_waiting(address.session, now),
             }
             return;
         }
@@ -161,7 +160,7 @@ impl ShardState {
         self.detach(bound, now + Millis::from(seconds) * 1000);
     }
 
-    fn detach(&mut self, bound: Box<Bound>, until: Millis) {
+    pub(crate) fn detach(&mut self, bound: Box<Bound>, until: Millis) {
         let address = address_of(&bound);
         self.hub.moved(&address, Hub::detached_place(self.shard));
         Counters::up(&self.hub.counters.detached);
@@ -179,7 +178,7 @@ impl ShardState {
     fn end_waiting(&mut self, session: SessionId, now: Millis) {
         if let Some(bound) = self.take_waiting(session) {
             tracing::info!(jid = %bound.jid, "session ended: not resumed");
-            self.hub.end(&bound, Hub::detached_place(self.shard), now, &mut self.post);
+            self.hub.end(&bound, true, Hub::detached_place(self.shard), now, &mut self.post);
         }
     }
 
@@ -230,11 +229,16 @@ impl ShardState {
 
     /// When the next waiting session's time is up.
     pub fn deadline(&self) -> Option<Millis> {
-        self.deadlines.first().map(|(until, _)| *until)
+        let own = self.deadlines.first().map(|(until, _)| *until);
+        let ghosts = if self.shard == 0 { self.hub.ghosts.deadline() } else { None };
+        own.into_iter().chain(ghosts).min()
     }
 
     /// Ends waiting sessions whose time is up.
     pub fn tick(&mut self, now: Millis) {
+        if self.shard == 0 && self.hub.ghosts.deadline().is_some_and(|at| at <= now) {
+            self.hub.expire_ghosts(now);
+        }
         while let Some(&(until, session)) = self.deadlines.first()
             && until <= now
         {
@@ -251,151 +255,8 @@ impl ShardState {
     pub fn hub(&self) -> &Arc<Hub> {
         &self.hub
     }
-
-    fn stanza(
-        &mut self,
-        at: ConnId,
-        stanza: Box<godwit_wire::Stanza>,
-        conn: &mut Connection,
-        cx: &mut Cx<'_>,
-    ) {
-        let Some(bound) = conn.bound() else { return };
-        let idle = bound.inflight() == 1;
-        let origin = Origin {
-            address: address_of(bound),
-            owner: bound.owner,
-            jid: bound.jid.clone(),
-            place: self.here(at),
-            room: bound.room(cx.settings),
-        };
-        let before = self.post.count(self.shard);
-        let progress = self.hub.stanza(&origin, stanza, idle, cx.now, &mut self.post);
-        if progress == Progress::Done {
-            // Answers need no way through the mailbox; those to earlier stanzas are out, as all of them are
-            // handled.
-            for event in self.post.take_events(self.shard, before, at) {
-                let _ = conn.event(event, cx); // it has a session, as was just seen
-            }
-        }
-        let event = match progress {
-            Progress::Done => Event::Handled(1),
-            Progress::Held => Event::Hold,
-            Progress::Queued => return,
-        };
-        let _ = conn.event(event, cx); // it has a session, as was just seen
-    }
-
-    fn resume(
-        &mut self,
-        at: ConnId,
-        account: &Account,
-        session: SessionId,
-        secret: [u8; 16],
-    ) -> Option<Reply> {
-        match self.hub.find_resumable(account, session, &secret) {
-            Some((session, place)) if place != self.here(at) => {
-                Counters::up(&self.hub.counters.resumed);
-                self.post
-                    .push(place.shard, Note::TakeOver { session, at: place.conn, to: self.here(at), secret });
-                None
-            }
-            _ => Some(Reply::Resumed(Err(ResumeFailure { h: None }))),
-        }
-    }
-
-    fn wanted(&self, at: ConnId, conn: &Connection) -> Option<Wanted> {
-        conn.bound().map(|bound| Wanted {
-            bare: bound.jid.bare_str().into(),
-            owner: bound.owner,
-            session: bound.id,
-            place: self.here(at),
-        })
-    }
-
-    fn in_background(
-        &mut self,
-        at: ConnId,
-        job: impl FnOnce(&Hub) -> Reply + Send + 'static,
-    ) -> Option<Reply> {
-        let (hub, to) = (Arc::clone(&self.hub), self.here(at));
-        let queued = self.hub.outside.background.run(Box::new(move || {
-            let event = Event::Reply(Box::new(job(&hub)));
-            hub.outside.post.post(to.shard, &mut vec![Note::Event { session: None, at: to.conn, event }]);
-        }));
-        if queued { None } else { Some(Reply::Unavailable) }
-    }
 }
 
-fn address_of(bound: &Bound) -> Address {
+pub(crate) fn address_of(bound: &Bound) -> Address {
     Address { session: bound.id, bare: bound.jid.bare_str().into() }
-}
-
-impl Host for ShardState {
-    fn request(&mut self, at: ConnId, request: Request, conn: &mut Connection, cx: &mut Cx<'_>) {
-        let reply = match request {
-            Request::Credentials { .. } | Request::VerifyPlain { .. }
-                if self.hub.is_shut_out(self.peer(at), cx.now) =>
-            {
-                Some(Reply::Unavailable)
-            }
-            Request::Credentials { user, hash } => Some(self.hub.credentials(&user, hash)),
-            Request::VerifyPlain { user, password } => {
-                self.in_background(at, move |hub| hub.verify_plain(&user, &password))
-            }
-            Request::AuthResult { user, mechanism, failure } => {
-                self.hub.auth_result(user.as_ref(), mechanism, failure, self.peer(at), cx.now);
-                None
-            }
-            Request::Unauthenticated(stanza) => {
-                self.hub.unauthenticated(stanza, self.here(at), self.peer(at), cx.now)
-            }
-            Request::Bind { account, resource } => {
-                let (here, peer) = (self.here(at), self.peer(at));
-                let bound = self.hub.bind(&account, resource.as_deref(), here, peer, cx.now, &mut self.post);
-                Some(Reply::Bound(bound))
-            }
-            Request::Resume { account, session, secret, h: _ } => self.resume(at, &account, session, secret),
-            Request::Stanza(stanza) => {
-                self.stanza(at, stanza, conn, cx);
-                None
-            }
-            Request::Acked(seqs) => {
-                if let Some(bound) = conn.bound() {
-                    self.hub.acked(&bound.jid.bare_str().into(), &seqs);
-                }
-                None
-            }
-            Request::Fetch { after, rows_max } => {
-                if let Some(wanted) = self.wanted(at, conn) {
-                    self.hub.fetch(wanted, after, rows_max, &mut self.post);
-                }
-                None
-            }
-            Request::Replay(seqs) => {
-                if let Some(wanted) = self.wanted(at, conn) {
-                    self.hub.replay(wanted, seqs, &mut self.post);
-                }
-                None
-            }
-            Request::SmEnabled => {
-                conn.bound().into_iter().for_each(|bound| self.hub.resumable(bound));
-                None
-            }
-            Request::Detach { bound, until } => {
-                tracing::info!(jid = %bound.jid, "connection lost; session waits for resumption");
-                self.detach(bound, until);
-                None
-            }
-            Request::End { bound, reason } => {
-                tracing::info!(jid = %bound.jid, reason, "session ended");
-                self.hub.end(&bound, self.here(at), cx.now, &mut self.post);
-                None
-            }
-            // The edge does these itself.
-            Request::StartTls | Request::Close => None,
-        };
-        if let Some(reply) = reply {
-            let _ = conn.event(Event::Reply(Box::new(reply)), cx); // it asked, so it is paused for this
-        }
-    }
 }

@@ -8,6 +8,8 @@ use godwit_wire::stanza::splice;
 pub enum Detached {
     /// It goes on waiting.
     Kept,
+    /// The same, and it now keeps something that is in no archive and cannot be asked for again.
+    Unstored,
     /// More than allowed is queued for it: the host has to end it. What is stored is not lost.
     Overflow,
 }
@@ -17,6 +19,7 @@ impl Bound {
     /// on; the others queue here as if sent, and are sent by the resumption. Notes about a connection mean
     /// nothing now.
     pub fn deliver_detached(&mut self, event: Event, settings: &Settings) -> Detached {
+        let mut unstored = false;
         match event {
             Event::Deliver(outgoing) => match outgoing.stored {
                 Some(at) => {
@@ -27,6 +30,7 @@ impl Bound {
                 None => {
                     let mut bytes = Vec::with_capacity(outgoing.bytes.len() + outgoing.extra.len());
                     splice(&mut bytes, &outgoing.bytes, &outgoing.extra);
+                    unstored = !crate::ledger::is_presence(&bytes);
                     self.remember(Unacked::Inline(bytes.into()));
                 }
             },
@@ -41,6 +45,10 @@ impl Bound {
             Event::FeedStop => self.feed_stop(),
             _ => {}
         }
-        if self.overflows(settings) { Detached::Overflow } else { Detached::Kept }
+        match (self.overflows(settings), unstored) {
+            (true, _) => Detached::Overflow,
+            (false, true) => Detached::Unstored,
+            (false, false) => Detached::Kept,
+        }
     }
 }

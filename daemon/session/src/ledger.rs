@@ -135,8 +135,8 @@ impl Record {
 }
 
 impl Ledger {
-    /// For a session of which so many stanzas are on the wire already, or `handled` of the client's are known to
-    /// be handled.
+    /// For a session of which so many stanzas are on the wire already, or `handled` of the client's are
+    /// known to be handled.
     pub fn new(recorded: u32, handled: u32) -> Ledger {
         Ledger { recorded, handled, ..Ledger::default() }
     }
@@ -249,7 +249,8 @@ impl Bound {
     }
 }
 
-fn is_presence(stanza: &[u8]) -> bool {
+/// Presence is asked for again after a crash.
+pub(crate) fn is_presence(stanza: &[u8]) -> bool {
     stanza.starts_with(b"<presence")
 }
 

@@ -1,9 +1,9 @@
 //! Stanzas that are in `unacked` and not on this connection yet: after a resumption what the client has not
 //! acknowledged (XEP-0198 §5), otherwise what waits for its record (`ledger`). They go out in their order.
 //!
-//! Inline stanzas come from memory; stored ones are kept while they wait, or read from the archive through the
-//! host, a run at a time. Until all is out nothing newer is written: new stanzas queue behind, and stored ones
-//! wait in the archive.
+//! Inline stanzas come from memory; stored ones are kept while they wait, or read from the archive through
+//! the host, a run at a time. Until all is out nothing newer is written: new stanzas queue behind, and
+//! stored ones wait in the archive.
 
 use crate::connection::State;
 use crate::outbound::report_acked;

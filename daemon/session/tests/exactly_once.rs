@@ -1,6 +1,6 @@
 //! A session under stream management against a model of its client and its archive: whatever happens in
-//! whatever order, each stanza reaches the client once, and each stanza of the client is handled once. Also if
-//! the daemon dies in between: then from what was durable, and only presence may be lost.
+//! whatever order, each stanza reaches the client once, and each stanza of the client is handled once. Also
+//! if the daemon dies in between: then from what was durable, and only presence may be lost.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -41,7 +41,8 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Post), 1 => Just(Op::PostUnheard), 2 => Just(Op::Inline), 2 => Just(Op::ClientSends),
         2 => any::<bool>().prop_map(|durably| Op::Handled { durably }),
         4 => prop::bool::weighted(0.1).prop_map(|fails| Op::Written { fails }),
-        1 => any::<bool>().prop_map(|written| Op::Crash { written }), 1 => Just(Op::ClientAsks), 4 => (1u8..6).prop_map(Op::ClientReads),
+        1 => any::<bool>().prop_map(|written| Op::Crash { written }), 1 => Just(Op::ClientAsks),
+        4 => (1u8..6).prop_map(Op::ClientReads),
         2 => Just(Op::ClientAcks), 1 => Just(Op::Congested), 2 => Just(Op::Drained), 4 => Just(Op::Answer),
         1 => Just(Op::Break), 2 => Just(Op::Resume), 1 => Just(Op::FeedStop), 1 => Just(Op::FeedStart),
         1 => (1u16..30_000).prop_map(Op::Wait),

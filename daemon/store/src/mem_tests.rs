@@ -45,7 +45,14 @@ fn a_failed_round_leaves_nothing_and_burns_its_numbers() {
     store.submit(append(1, "kept"), 2).unwrap();
     store.round(5, &mut seen);
     assert_eq!(seen.0[1], (2, Ok(vec![Seq((5 << 16) + 1)])));
-    assert_eq!(store.head(), Seq((5 << 16) + 1));
+    // The number after it marks where writing worked again.
+    let gap = Seq((5 << 16) + 2);
+    assert_eq!(store.head(), gap);
+    let noted = store.get(Cf::Meta, &schema::meta_gap()).unwrap();
+    assert_eq!(noted, Some(gap.0.to_be_bytes().to_vec()));
+    store.submit(append(1, "more"), 3).unwrap();
+    store.round(5, &mut seen);
+    assert_eq!(store.get(Cf::Meta, &schema::meta_gap()).unwrap(), noted, "once");
 }
 
 #[test]

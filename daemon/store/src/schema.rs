@@ -90,6 +90,8 @@ pub enum State {
     ArchivePrefs = 4,
     /// The account's bare JID: guards against two accounts with one number, and names the owner of a row.
     Name = 5,
+    /// The last `h` of sessions that ended without a word.
+    Ended = 16,
 }
 
 /// Key of an account record: the normalised bare JID.

@@ -82,6 +82,7 @@ impl Server {
         };
         let hub = Hub::new(outside, config.hub.clone());
         hub.attach(Arc::clone(&store) as Arc<dyn Submit<Completion>>);
+        hub.begin(clock.load(Ordering::Relaxed));
         let features = hub.modules.stream_features().into_bytes();
         let settings = Arc::new(godwit_session::Settings { features, ..config.stream.clone() });
         let sink = HubSink::new(Arc::clone(&hub));

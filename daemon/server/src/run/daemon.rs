@@ -285,6 +285,7 @@ fn open_hub(
         Writer::start(Arc::clone(&store), &options, clock.clone(), sink).map_err(|e| e.to_string())?;
     let opened = Opened { store, writer: Arc::new(writer) };
     hub.attach(Arc::clone(&opened.writer) as _);
+    hub.begin(clock());
     Ok((opened.store, hub, opened.writer))
 }
 

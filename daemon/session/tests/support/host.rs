@@ -139,6 +139,25 @@ impl TestHost {
     }
 }
 
+impl TestHost {
+    fn page(&mut self, at: ConnId, request: &Request) {
+        let page = match request {
+            Request::Fetch { after, rows_max } => {
+                let rows = self.rows(|seq| seq > *after, *rows_max as usize);
+                let upto = rows.last().map_or(*after, |row| row.seq);
+                let end = self.archive.last().is_none_or(|(seq, _)| *seq <= upto);
+                FeedPage { after: *after, rows, upto, end, ..FeedPage::default() }
+            }
+            Request::Replay(seqs) => {
+                let rows = self.rows(|seq| seqs.contains(&seq), seqs.len());
+                FeedPage { rows, replay: true, ..FeedPage::default() }
+            }
+            _ => return,
+        };
+        self.later(at, Event::Feed(Box::new(page)));
+    }
+}
+
 impl Host for TestHost {
     fn request(&mut self, at: ConnId, request: Request, conn: &mut Connection, cx: &mut Cx<'_>) {
         match request {
@@ -190,18 +209,7 @@ impl Host for TestHost {
             Request::Record(_) => conn.event(Event::Recorded(true), cx).unwrap(),
             Request::Persist(h) => conn.event(Event::Persisted { h, durable: true }, cx).unwrap(),
             Request::Fetch { after, .. } if self.mute => self.fetches.push(after),
-            Request::Fetch { after, rows_max } => {
-                let rows = self.rows(|seq| seq > after, rows_max as usize);
-                let upto = rows.last().map_or(after, |row| row.seq);
-                let end = self.archive.last().is_none_or(|(seq, _)| *seq <= upto);
-                let page = FeedPage { after, rows, upto, end, replay: false, failed: false };
-                self.later(at, Event::Feed(Box::new(page)));
-            }
-            Request::Replay(seqs) => {
-                let rows = self.rows(|seq| seqs.contains(&seq), seqs.len());
-                let page = FeedPage { rows, replay: true, ..FeedPage::default() };
-                self.later(at, Event::Feed(Box::new(page)));
-            }
+            Request::Fetch { .. } | Request::Replay(_) => self.page(at, &request),
             Request::Detach { bound, .. } => {
                 self.detached.insert(bound.id, bound);
             }

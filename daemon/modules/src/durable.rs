@@ -1,0 +1,264 @@
+//! What is written down of a resumable session, so that its client can resume it after the daemon has died
+//! (XEP-0198 §5). Reading it back is `revive.rs`; why this is enough, `session::ledger` explains.
+//!
+//! Three rows, each written when its part changes: who it is (lazily: losing the last change loses what the
+//! client will say again), how many of its stanzas are handled (with each stanza's own transaction), and what
+//! was sent to it.
+use crate::hub::{Hub, Origin};
+use crate::note::{Address, Poster};
+use crate::pending::Completion;
+use crate::registry::{Entry, Live};
+use godwit_session::{Bound, Event, Place, Record};
+use godwit_store::schema::{self, Part, State};
+use godwit_store::{Cf, Op, Outcome, Owner, Read, StoreError, Tx, TxError};
+use godwit_wire::{StreamCondition, StreamError};
+use serde::{Deserialize, Serialize};
+
+const VERSION: u8 = 1;
+/// Ended sessions of an account whose last `h` is remembered.
+const ENDED_MAX: usize = 8;
+
+/// Who a session is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Who {
+    pub(crate) resource: String,
+    pub(crate) secret: [u8; 16],
+    /// Seconds that the client has to resume.
+    pub(crate) max_s: u32,
+    pub(crate) presence: Option<Vec<u8>>,
+    pub(crate) priority: i8,
+    pub(crate) interested: bool,
+    /// JIDs to which it sent directed presence.
+    pub(crate) directed: Vec<String>,
+}
+
+/// What was sent, and the newest position of the store when that was written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Out {
+    pub(crate) head: u64,
+    pub(crate) record: Record,
+}
+
+/// The last `h` of a session that ended without a word from its client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Ended {
+    session: u64,
+    secret: [u8; 16],
+    h: u32,
+}
+
+/// The three rows of a session.
+#[derive(Debug, Clone)]
+pub(crate) struct Rows {
+    pub(crate) who: Who,
+    pub(crate) h: u32,
+    pub(crate) out: Option<Out>,
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    // postcard fails only on types it has no form for; these have none of them.
+    postcard::to_extend(value, vec![VERSION]).unwrap_or_default()
+}
+
+fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8], what: &str) -> Result<T, StoreError> {
+    let value = match bytes.split_first() {
+        Some((&VERSION, rest)) => postcard::from_bytes(rest).ok(),
+        _ => None,
+    };
+    value.ok_or_else(|| StoreError::Corrupt(format!("{what} of a session cannot be read")))
+}
+
+/// Reads a session's rows; `None` if it is not known.
+pub(crate) fn read(store: &dyn Read, owner: u64, session: u64) -> Result<Option<Rows>, StoreError> {
+    let get = |part| store.get(Cf::Sessions, &schema::session(Owner(owner), session, part));
+    let Some(who) = get(Part::Who)? else { return Ok(None) };
+    let who = decode(&who, "the identity")?;
+    let h = get(Part::In)?.and_then(|h| h.try_into().ok()).map_or(0, u32::from_be_bytes);
+    let out = get(Part::Out)?.map(|out| decode(&out, "the output")).transpose()?;
+    Ok(Some(Rows { who, h, out }))
+}
+
+/// Seconds that the client of a stored identity has to resume.
+pub(crate) fn max_s(who: &[u8]) -> Option<u32> {
+    decode::<Who>(who, "the identity").ok().map(|who| who.max_s)
+}
+
+/// The last `h` of a session that has ended, if it is still known.
+pub(crate) fn ended(
+    store: &dyn Read,
+    owner: u64,
+    session: u64,
+    secret: &[u8; 16],
+) -> Result<Option<u32>, StoreError> {
+    let all = all_ended(store, owner)?;
+    Ok(all.iter().find(|ended| ended.session == session && ended.secret == *secret).map(|ended| ended.h))
+}
+
+fn all_ended(store: &dyn Read, owner: u64) -> Result<Vec<Ended>, StoreError> {
+    match store.get(Cf::State, &schema::state(Owner(owner), State::Ended))? {
+        Some(bytes) => decode(&bytes, "the end"),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Forgets a session.
+pub(crate) fn forget(tx: &mut Tx, owner: u64, session: u64) {
+    for part in [Part::Who, Part::In, Part::Out] {
+        tx.ops.push(Op::Delete { cf: Cf::Sessions, key: schema::session(Owner(owner), session, part) });
+    }
+}
+
+/// Forgets a session but for its last `h`. The list is read and written without a guard: what two sessions of
+/// an account that end at the same moment can lose of it is a courtesy.
+pub(crate) fn bury(
+    store: &dyn Read,
+    owner: u64,
+    session: u64,
+    secret: [u8; 16],
+    h: u32,
+) -> Result<Tx, StoreError> {
+    let mut tx = Tx { lazy: true, ..Tx::default() };
+    forget(&mut tx, owner, session);
+    let mut all = all_ended(store, owner)?;
+    all.retain(|ended| ended.session != session);
+    let excess = (all.len() + 1).saturating_sub(ENDED_MAX);
+    all.drain(..excess);
+    all.push(Ended { session, secret, h });
+    let key = schema::state(Owner(owner), State::Ended);
+    tx.ops.push(Op::Put { cf: Cf::State, key, value: encode(&all) });
+    Ok(tx)
+}
+
+/// The change that says how many stanzas of the origin are handled.
+pub(crate) fn count(origin: &Origin, h: u32) -> Op {
+    let key = schema::session(Owner(origin.owner), origin.address.session.0, Part::In);
+    Op::Put { cf: Cf::Sessions, key, value: h.to_be_bytes().to_vec() }
+}
+
+/// What a session waits for.
+#[derive(Debug)]
+pub enum Written {
+    /// [`Event::Recorded`].
+    Record,
+    /// [`Event::Persisted`].
+    Count(u32),
+}
+
+impl Hub {
+    /// The session may be resumed from now on: remembers its secret.
+    pub(crate) fn resumable(&self, bound: &Bound) {
+        godwit_store::points::pass("sm::enabled");
+        let Some(sm) = bound.sm.as_ref().filter(|sm| sm.resume) else { return };
+        self.registry.with(bound.jid.bare_str(), |live| {
+            if let Some(entry) = live.session(bound.id) {
+                entry.secret = Some(sm.secret);
+                entry.max_s = sm.max_s;
+            }
+            self.note_who(live, bound.id);
+        });
+    }
+
+    /// Writes down who a session is. Queued under the account's lock, so that the rows come in the order of
+    /// the changes.
+    pub(crate) fn note_who(&self, live: &mut Live, session: godwit_session::SessionId) {
+        let owner = live.owner;
+        let Some((entry, secret)) = live.session(session).and_then(|entry| {
+            let secret = entry.secret?;
+            Some((entry, secret))
+        }) else {
+            return;
+        };
+        let who = who(entry, secret);
+        let key = schema::session(Owner(owner), session.0, Part::Who);
+        let op = Op::Put { cf: Cf::Sessions, key, value: encode(&who) };
+        // With a full queue it is missing until the next change; the resumption is then refused.
+        let _ = self.submit(Tx { ops: vec![op], lazy: true, ..Tx::default() }, Completion::Unheard);
+    }
+
+    /// Writes down what was sent to a session.
+    pub(crate) fn record(&self, bound: &Bound, record: Record, place: Place, post: &mut Poster) {
+        godwit_store::points::pass("sm::record");
+        let out = Out { head: self.outside.store.head().0, record };
+        let key = schema::session(Owner(bound.owner), bound.id.0, Part::Out);
+        let op = Op::Put { cf: Cf::Sessions, key, value: encode(&out) };
+        self.write_for(bound, place, op, Written::Record, post);
+    }
+
+    /// Writes down that a session without connection keeps what would be lost with the daemon: it is then not
+    /// revived.
+    pub(crate) fn note_unstored(&self, bound: &Bound) {
+        if bound.sm.as_ref().is_none_or(|sm| !sm.resume) {
+            return;
+        }
+        let out = Out { head: self.outside.store.head().0, record: bound.record() };
+        let key = schema::session(Owner(bound.owner), bound.id.0, Part::Out);
+        let op = Op::Put { cf: Cf::Sessions, key, value: encode(&out) };
+        drop(self.submit(Tx { ops: vec![op], lazy: true, ..Tx::default() }, Completion::Unheard));
+    }
+
+    /// Writes down how many stanzas of a session are handled.
+    pub(crate) fn persist(&self, bound: &Bound, h: u32, place: Place, post: &mut Poster) {
+        let key = schema::session(Owner(bound.owner), bound.id.0, Part::In);
+        let op = Op::Put { cf: Cf::Sessions, key, value: h.to_be_bytes().to_vec() };
+        self.write_for(bound, place, op, Written::Count(h), post);
+    }
+
+    fn write_for(&self, bound: &Bound, place: Place, op: Op, what: Written, post: &mut Poster) {
+        let address = Address { session: bound.id, bare: bound.jid.bare_str().into() };
+        let completion = Completion::Session { address: address.clone(), place, what };
+        if self.submit(Tx { ops: vec![op], ..Tx::default() }, completion).is_err() {
+            // Sending on without a record would be a lie after a crash, and the writer will not note a gap.
+            let error = StreamError::new(StreamCondition::ResourceConstraint).with_text("the server is busy");
+            post.event(address, place, Event::Close(error));
+        }
+    }
+
+    /// A session's row is durable, or is not going to be.
+    pub(crate) fn written(
+        &self,
+        address: Address,
+        place: Place,
+        what: &Written,
+        outcome: &Outcome,
+        post: &mut Poster,
+    ) {
+        godwit_store::points::pass("sm::written");
+        if matches!(outcome, Err(TxError::Closing)) {
+            return; // nothing more is sent without a record: the store notes no gap now
+        }
+        let event = match what {
+            Written::Record => Event::Recorded(outcome.is_ok()),
+            Written::Count(h) => Event::Persisted { h: *h, durable: outcome.is_ok() },
+        };
+        post.event(address, place, event);
+    }
+
+    /// Takes a session's rows away. `h`: the client did not say goodbye, and may want to know it.
+    pub(crate) fn unwrite(&self, bound: &Bound, lost: bool) {
+        let Some(sm) = bound.sm.as_ref().filter(|sm| sm.resume) else { return };
+        let tx = if lost {
+            bury(&*self.outside.store, bound.owner, bound.id.0, sm.secret, bound.durable_h())
+        } else {
+            let mut tx = Tx { lazy: true, ..Tx::default() };
+            forget(&mut tx, bound.owner, bound.id.0);
+            Ok(tx)
+        };
+        match tx {
+            // With a full queue the rows stay until the next start finds them.
+            Ok(tx) => drop(self.submit(tx, Completion::Unheard)),
+            Err(error) => tracing::error!(jid = %bound.jid, %error, "the store cannot be read"),
+        }
+    }
+}
+
+fn who(entry: &Entry, secret: [u8; 16]) -> Who {
+    Who {
+        resource: entry.resource.to_string(),
+        secret,
+        max_s: entry.max_s,
+        presence: entry.presence.as_ref().map(|bytes| bytes.to_vec()),
+        priority: entry.priority,
+        interested: entry.interested,
+        directed: entry.directed.iter().map(|jid| jid.as_str().to_owned()).collect(),
+    }
+}

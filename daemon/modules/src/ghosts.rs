@@ -1,0 +1,147 @@
+//! Sessions from before the start whose clients have not come back yet: found at the start, forgotten when
+//! their time is up. Resuming one is `revive.rs`.
+use crate::durable;
+use crate::hub::Hub;
+use crate::pending::Completion;
+use godwit_session::{Millis, SessionId};
+use godwit_store::schema::{self, Part};
+use godwit_store::{Cf, Owner, Range, StoreError, Tx};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Sessions forgotten in one go.
+const EXPIRE_MAX: usize = 1_000;
+
+/// Sessions from before the start that may still be resumed, by the end of their time.
+#[derive(Debug)]
+pub(crate) struct Ghosts {
+    due: Mutex<BTreeSet<(Millis, u64, u64)>>,
+    /// The first of these times; the end of time if there is none.
+    next: AtomicU64,
+}
+
+impl Default for Ghosts {
+    fn default() -> Self {
+        Ghosts { due: Mutex::default(), next: AtomicU64::new(u64::MAX) }
+    }
+}
+
+impl Ghosts {
+    /// When [`Hub::expire_ghosts`] has something to do.
+    pub(crate) fn deadline(&self) -> Option<Millis> {
+        Some(self.next.load(Ordering::Relaxed)).filter(|at| *at != u64::MAX)
+    }
+
+    fn add(&self, found: impl IntoIterator<Item = (Millis, u64, u64)>) {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.extend(found);
+        self.next.store(due.first().map_or(u64::MAX, |first| first.0), Ordering::Relaxed);
+    }
+
+    fn take(&self, now: Millis) -> Vec<(u64, u64)> {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = Vec::new();
+        while taken.len() < EXPIRE_MAX
+            && let Some(first) = due.first().copied().filter(|first| first.0 <= now)
+        {
+            due.remove(&first);
+            taken.push((first.1, first.2));
+        }
+        self.next.store(due.first().map_or(u64::MAX, |first| first.0), Ordering::Relaxed);
+        taken
+    }
+
+    /// How many there are.
+    fn count(&self) -> usize {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+impl Hub {
+    /// Sessions from before the start that wait for their clients.
+    pub fn waiting_since_before(&self) -> usize {
+        self.ghosts.count()
+    }
+
+    /// Looks for sessions that may be resumed from before the start. Once, when the writer is attached.
+    pub fn begin(self: &Arc<Self>, now: Millis) {
+        let hub = Arc::clone(self);
+        let looked = self.outside.background.run(Box::new(move || match hub.find_ghosts(now) {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "sessions from before the start may be resumed"),
+            Err(error) => tracing::error!(%error, "sessions from before the start cannot be read"),
+        }));
+        if !looked {
+            tracing::error!("no worker was free at the start: old sessions are forgotten at the next one");
+        }
+    }
+
+    fn find_ghosts(&self, now: Millis) -> Result<usize, StoreError> {
+        let (start, end) = schema::all_sessions();
+        let (mut found, mut last, mut stray) = (Vec::new(), (0, 0), Vec::new());
+        self.outside.store.scan(
+            &Range { cf: Cf::Sessions, start, end, reverse: false },
+            &mut |key, value| {
+                if let Some((Owner(owner), session, part)) = schema::session_of(key)
+                    && last != (owner, session)
+                {
+                    let max_s = (part == Part::Who as u8).then(|| durable::max_s(value)).flatten();
+                    match max_s {
+                        Some(max_s) => found.push((now + Millis::from(max_s) * 1000, owner, session)),
+                        // Rows that were written behind the session's end.
+                        None => stray.push((now, owner, session)),
+                    }
+                    last = (owner, session);
+                }
+                ControlFlow::Continue(())
+            },
+        )?;
+        let count = found.len();
+        self.ghosts.add(found);
+        self.ghosts.add(stray);
+        Ok(count)
+    }
+
+    /// Forgets sessions that were not resumed in time. What they never acknowledged is still pending.
+    pub(crate) fn expire_ghosts(self: &Arc<Self>, now: Millis) {
+        let taken = self.ghosts.take(now);
+        if taken.is_empty() {
+            return;
+        }
+        let hub = Arc::clone(self);
+        let queued = self.outside.background.run(Box::new(move || {
+            for (owner, session) in taken {
+                if let Err(error) = hub.expire_ghost(owner, session) {
+                    tracing::error!(%error, "a session from before the start cannot be read");
+                }
+            }
+        }));
+        if !queued {
+            tracing::warn!("the workers are busy: old sessions are forgotten at the next start");
+        }
+    }
+
+    fn expire_ghost(&self, owner: u64, session: u64) -> Result<(), StoreError> {
+        let store = &*self.outside.store;
+        let name = store.get(Cf::State, &schema::state(Owner(owner), schema::State::Name))?;
+        let here = name.as_deref().and_then(|name| std::str::from_utf8(name).ok()).and_then(|bare| {
+            self.registry.with(bare, |live| live.owner == owner && live.session(SessionId(session)).is_some())
+        });
+        if here == Some(true) {
+            return Ok(()); // revived
+        }
+        let tx = match durable::read(store, owner, session)? {
+            Some(rows) => durable::bury(store, owner, session, rows.who.secret, rows.h)?,
+            None => {
+                let mut tx = Tx { lazy: true, ..Tx::default() };
+                durable::forget(&mut tx, owner, session);
+                tx
+            }
+        };
+        // With a full queue the rows stay until the next start finds them.
+        let _ = self.submit(tx, Completion::Unheard);
+        Ok(())
+    }
+}

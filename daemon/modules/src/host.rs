@@ -1,0 +1,151 @@
+//! What a connection asks of its shard.
+use crate::feed::Wanted;
+use crate::hub::{Counters, Hub, Origin};
+use crate::note::Note;
+use crate::pending::Progress;
+use crate::revive::Wish;
+use crate::shard::{ShardState, address_of};
+use godwit_session::{
+    Bound, ConnId, Connection, Cx, Event, Host, Millis, Place, Reply, Request, ResumeFailure,
+};
+use std::sync::Arc;
+
+impl ShardState {
+    fn stanza(
+        &mut self,
+        at: ConnId,
+        stanza: Box<godwit_wire::Stanza>,
+        conn: &mut Connection,
+        cx: &mut Cx<'_>,
+    ) {
+        let Some(bound) = conn.bound() else { return };
+        let idle = bound.inflight() == 1;
+        let origin = Origin {
+            address: address_of(bound),
+            owner: bound.owner,
+            jid: bound.jid.clone(),
+            place: self.here(at),
+            room: bound.room(cx.settings),
+            h: bound.sm.as_ref().filter(|sm| sm.resume).map(|_| bound.received),
+        };
+        let before = self.post.count(self.shard);
+        let progress = self.hub.stanza(&origin, stanza, idle, cx.now, &mut self.post);
+        if progress == Progress::Done {
+            // Answers need no way through the mailbox; those to earlier stanzas are out, as all of them are
+            // handled.
+            for event in self.post.take_events(self.shard, before, at) {
+                let _ = conn.event(event, cx); // it has a session, as was just seen
+            }
+        }
+        let event = match progress {
+            Progress::Done => Event::Handled(1),
+            Progress::Held => Event::Hold,
+            Progress::Queued => return,
+        };
+        let _ = conn.event(event, cx); // it has a session, as was just seen
+    }
+
+    fn resume(&mut self, wish: Wish, now: Millis) -> Option<Reply> {
+        match self.hub.find_resumable(&wish.account, wish.session, &wish.secret) {
+            Some((session, place)) if place != wish.to => {
+                Counters::up(&self.hub.counters.resumed);
+                let Wish { to, secret, .. } = wish;
+                self.post.push(place.shard, Note::TakeOver { session, at: place.conn, to, secret });
+                None
+            }
+            Some(_) => Some(Reply::Resumed(Err(ResumeFailure { h: None }))),
+            None => {
+                let hub = Arc::clone(&self.hub);
+                let queued = self.hub.outside.background.run(Box::new(move || hub.revive(&wish, now)));
+                // No time to look: the client logs in anew.
+                if queued { None } else { Some(Reply::Resumed(Err(ResumeFailure { h: None }))) }
+            }
+        }
+    }
+
+    fn in_background(
+        &mut self,
+        at: ConnId,
+        job: impl FnOnce(&Hub) -> Reply + Send + 'static,
+    ) -> Option<Reply> {
+        let (hub, to) = (Arc::clone(&self.hub), self.here(at));
+        let queued = self.hub.outside.background.run(Box::new(move || {
+            let event = Event::Reply(Box::new(job(&hub)));
+            hub.outside.post.post(to.shard, &mut vec![Note::Event { session: None, at: to.conn, event }]);
+        }));
+        if queued { None } else { Some(Reply::Unavailable) }
+    }
+
+    /// What only a bound session asks; it is not paused for the answers.
+    fn of_session(&mut self, at: ConnId, request: Request, conn: &mut Connection, cx: &mut Cx<'_>) {
+        let here = self.here(at);
+        match (request, conn.bound()) {
+            (Request::Stanza(stanza), _) => self.stanza(at, stanza, conn, cx),
+            (Request::Acked(seqs), Some(bound)) => self.hub.acked(&bound.jid.bare_str().into(), &seqs),
+            (Request::Fetch { after, rows_max }, Some(bound)) => {
+                self.hub.fetch(wanted(bound, here), after, rows_max, &mut self.post);
+            }
+            (Request::Replay(seqs), Some(bound)) => {
+                self.hub.replay(wanted(bound, here), seqs, &mut self.post);
+            }
+            (Request::Record(record), Some(bound)) => {
+                self.hub.record(bound, *record, here, &mut self.post);
+            }
+            (Request::Persist(h), Some(bound)) => self.hub.persist(bound, h, here, &mut self.post),
+            (Request::SmEnabled, Some(bound)) => self.hub.resumable(bound),
+            (Request::Detach { bound, until }, _) => {
+                tracing::info!(jid = %bound.jid, "connection lost; session waits for resumption");
+                self.detach(bound, until);
+            }
+            (Request::End { bound, reason }, _) => {
+                tracing::info!(jid = %bound.jid, reason, "session ended");
+                self.hub.end(&bound, false, here, cx.now, &mut self.post);
+            }
+            // The edge does the last two itself, and the others were asked by a session that is gone.
+            _ => {}
+        }
+    }
+}
+
+fn wanted(bound: &Bound, place: Place) -> Wanted {
+    Wanted { bare: bound.jid.bare_str().into(), owner: bound.owner, session: bound.id, place }
+}
+
+impl Host for ShardState {
+    fn request(&mut self, at: ConnId, request: Request, conn: &mut Connection, cx: &mut Cx<'_>) {
+        let reply = match request {
+            Request::Credentials { .. } | Request::VerifyPlain { .. }
+                if self.hub.is_shut_out(self.peer(at), cx.now) =>
+            {
+                Some(Reply::Unavailable)
+            }
+            Request::Credentials { user, hash } => Some(self.hub.credentials(&user, hash)),
+            Request::VerifyPlain { user, password } => {
+                self.in_background(at, move |hub| hub.verify_plain(&user, &password))
+            }
+            Request::AuthResult { user, mechanism, failure } => {
+                self.hub.auth_result(user.as_ref(), mechanism, failure, self.peer(at), cx.now);
+                None
+            }
+            Request::Unauthenticated(stanza) => {
+                self.hub.unauthenticated(stanza, self.here(at), self.peer(at), cx.now)
+            }
+            Request::Bind { account, resource } => {
+                let (here, peer) = (self.here(at), self.peer(at));
+                let bound = self.hub.bind(&account, resource.as_deref(), here, peer, cx.now, &mut self.post);
+                Some(Reply::Bound(bound))
+            }
+            Request::Resume { account, session, secret, h } => {
+                let (to, peer) = (self.here(at), self.peer(at));
+                self.resume(Wish { account, session, secret, h, to, peer }, cx.now)
+            }
+            request => {
+                self.of_session(at, request, conn, cx);
+                None
+            }
+        };
+        if let Some(reply) = reply {
+            let _ = conn.event(Event::Reply(Box::new(reply)), cx); // it asked, so it is paused for this
+        }
+    }
+}
