@@ -42,7 +42,7 @@ fuzz-short: ## the fuzz targets, some seconds each
 e2e:        ## real clients over TLS
 	@tests/bin/suites e2e
 
-crash:      ## kills under load and at fail points, nothing acknowledged may be lost; KILLS=200 for a full run
+crash:      ## kills and power losses under load, nothing acknowledged may be lost; KILLS=200 for a full run
 	@tests/bin/suites crash
 
 clean:      ## remove what was built and what `make run` made

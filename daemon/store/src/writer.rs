@@ -3,6 +3,7 @@
 //! A round takes what waits (up to limits), checks guards, gives out sequence numbers, writes one batch,
 //! waits for the fsync, tells readers the new head, and only then hands the completions to the sink, in
 //! commit order. A round in which everything is lazy is not synced; one which writes nothing is not written.
+//! Lazy rounds are synced with the next one that is, or after `LAZY_MS_MAX`: power loss takes no older ones.
 //!
 //! A failed write acknowledges nothing: every transaction of the round fails. Later rounds are tried again.
 //! RocksDB gets over a full device by itself; after any other failure it refuses all writes and is opened
@@ -33,6 +34,10 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The writer sleeps no longer, so that its heart beats at least so often.
 const IDLE_MAX: Duration = Duration::from_secs(1);
+/// What was written lazily is unsynced for so long at most, while the writer is not held up.
+const LAZY_MS_MAX: u64 = 200;
+/// The writer sleeps no longer while something is unsynced.
+const LAZY_WAIT: Duration = Duration::from_millis(LAZY_MS_MAX + 20);
 /// While writes fail, the database is opened anew at most so often.
 const REOPEN_PAUSE_MS: u64 = 5_000;
 
@@ -95,6 +100,7 @@ impl<C: Send + 'static> Writer<C> {
             round_max: options.round_max.max(1),
             round_bytes_max: options.round_bytes_max,
             reopen_at_ms: None,
+            lazy_since_ms: None,
         };
         let thread = thread::Builder::new().name("store-writer".into()).spawn(move || work.run());
         let thread = thread.map_err(|error| StoreError::Io(format!("no writer thread: {error}")))?;
@@ -162,6 +168,8 @@ struct Work<C> {
     round_bytes_max: usize,
     /// When the database is to be opened anew, if it does not heal by itself.
     reopen_at_ms: Option<u64>,
+    /// When the oldest round was written that is not synced.
+    lazy_since_ms: Option<u64>,
 }
 
 /// Closes the queue when the thread ends, also by a panic of the sink: submitters then see a closed store.
@@ -178,11 +186,11 @@ impl<C> Work<C> {
         let _ending = Ending(Arc::clone(&self.shared));
         let mut taken = VecDeque::new();
         let mut completed = Vec::new();
-        while self.shared.queue.take(&mut taken, IDLE_MAX) {
+        while self.shared.queue.take(&mut taken, self.patience()) {
             self.shared.counters.beat();
             self.reopen_if_due();
             if taken.is_empty() {
-                self.probe();
+                self.idle();
                 continue;
             }
             self.round(&mut taken, &mut completed);
@@ -231,7 +239,9 @@ impl<C> Work<C> {
                 return vec![Err(TxError::Failed(error.to_string())); all];
             }
         };
-        let built = batch::build(round, (self.clock)(), &mut self.sequencer, &mut self.gone, &mut batch);
+        let now_ms = (self.clock)();
+        let mut built = batch::build(round, now_ms, &mut self.sequencer, &mut self.gone, &mut batch);
+        built.sync |= built.writes && self.is_sync_due(now_ms);
         points::pass("store::before_write");
         let written = self.write(batch, &built);
         if built.writes {
@@ -258,6 +268,7 @@ impl<C> Work<C> {
                 self.shared.counters.wrote(bytes, built.outcomes.len(), built.sync.then_some(took));
                 self.shared.health.succeeded(now_ms);
                 self.reopen_at_ms = None;
+                self.lazy_since_ms = if built.sync { None } else { self.lazy_since_ms.or(Some(now_ms)) };
                 if let Some(head) = built.head {
                     self.shared.store.publish(head);
                 }
@@ -289,9 +300,18 @@ impl<C> Work<C> {
         }
     }
 
-    /// While unwell and idle: writes the head that is there, to learn whether writes succeed again.
-    fn probe(&mut self) {
-        if self.shared.health.get().ok {
+    fn patience(&self) -> Duration {
+        if self.lazy_since_ms.is_some() { LAZY_WAIT.min(IDLE_MAX) } else { IDLE_MAX }
+    }
+
+    fn is_sync_due(&self, now_ms: u64) -> bool {
+        self.lazy_since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= LAZY_MS_MAX)
+    }
+
+    /// While nothing is to be done: writes the head that is there, to sync what was lazy, and while unwell to
+    /// learn whether writes succeed again.
+    fn idle(&mut self) {
+        if self.shared.health.get().ok && !self.is_sync_due((self.clock)()) {
             return;
         }
         let Ok(mut batch) = self.shared.store.batch() else { return };
@@ -299,6 +319,6 @@ impl<C> Work<C> {
         batch.put(Cf::Meta, &schema::meta_head(), &head.0.to_be_bytes());
         let built = Built { outcomes: Vec::new(), head: None, writes: true, sync: true, purged: Vec::new() };
         // What became of it is in the health.
-        let _probed = self.write(batch, &built);
+        let _tried = self.write(batch, &built);
     }
 }

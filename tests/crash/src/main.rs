@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use godwit_crash::{Kind, Plan, find_godwitd, run};
+use godwit_crash::{Kind, Loss, Plan, find_godwitd, run};
 
 /// Kills a server at random moments and checks what it promised.
 #[derive(Debug, Parser)]
@@ -35,6 +35,19 @@ struct Cli {
     /// Seconds that a round may take.
     #[arg(long, default_value_t = 600)]
     time_max: u64,
+    /// With each kill the power goes too, and takes what was not synced: all of it, the end of it, or pages.
+    #[arg(long, value_enum)]
+    power: Option<Power>,
+    /// Godwit acknowledges without syncing, to see the run fail.
+    #[arg(long)]
+    unsynced: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Power {
+    All,
+    Tail,
+    Pages,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -54,7 +67,13 @@ fn rounds(cli: &Cli) -> Result<bool, String> {
     let mut kept = true;
     for seed in cli.seed..cli.seed.saturating_add(cli.rounds) {
         let time_max = Duration::from_secs(cli.time_max);
-        let plan = Plan { seed, kills: cli.kills, senders: cli.senders, rate: cli.rate, time_max };
+        let power = cli.power.map(|power| match power {
+            Power::All => Loss::All,
+            Power::Tail => Loss::Tail,
+            Power::Pages => Loss::Pages,
+        });
+        let (kills, senders, rate, unsynced) = (cli.kills, cli.senders, cli.rate, cli.unsynced);
+        let plan = Plan { seed, kills, senders, rate, time_max, power, unsynced };
         println!("SEED={seed}");
         let tally = run(&plan, kind.clone())?;
         println!("{tally}");

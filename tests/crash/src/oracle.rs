@@ -48,6 +48,8 @@ pub struct Tally {
     pub kills: u32,
     /// Where the server died, and how often.
     pub places: Vec<(String, u32)>,
+    /// What power losses took, in words.
+    pub power: Option<String>,
     /// Sessions resumed although the server was killed in between.
     pub resumed_over_kill: u64,
     /// Sessions that had to be bound anew for that.
@@ -100,6 +102,7 @@ impl fmt::Display for Tally {
         }
         let died = self.places.iter().map(|(place, times)| format!("{times} {place}"));
         write!(f, "\ndied: {}", died.collect::<Vec<_>>().join(", "))?;
+        self.power.iter().try_for_each(|power| write!(f, "\n{power}"))?;
         self.texts.iter().try_for_each(|text| write!(f, "\n  {text}"))
     }
 }

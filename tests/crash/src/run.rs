@@ -8,6 +8,7 @@ use godwit_testclient::{Account, Event, Pool, Rng, Settings, TlsMode, client_con
 use crate::death::{BY_KILL, Death, POINT_WAIT_MAX};
 use crate::ledger::Ledger;
 use crate::oracle::{Tally, judge};
+use crate::power::{Loss, Power};
 use crate::recipient::{Habit, Recipient};
 use crate::sender::{Sender, Target};
 use crate::server::{Kind, Server};
@@ -40,11 +41,23 @@ pub struct Plan {
     pub rate: u32,
     /// The whole run may take this long.
     pub time_max: Duration,
+    /// With each kill the power goes too (Godwit only).
+    pub power: Option<Loss>,
+    /// The daemon acknowledges without syncing, to see that the run finds it out. Needs fail points.
+    pub unsynced: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { seed: 1, kills: 40, senders: 4, rate: 100, time_max: Duration::from_secs(240) }
+        Self {
+            seed: 1,
+            kills: 40,
+            senders: 4,
+            rate: 100,
+            time_max: Duration::from_secs(240),
+            power: None,
+            unsynced: false,
+        }
     }
 }
 
@@ -77,8 +90,9 @@ pub fn run(plan: &Plan, kind: Kind) -> Result<Tally, String> {
         ));
     }
     let mut tally = judge(std::mem::take(&mut run.ledger));
+    tally.power = run.server.power.as_ref().map(|power| power.lost.to_string());
     tally.places = run.places.iter().map(|(place, times)| ((*place).to_owned(), *times)).collect();
-    if tally.violations > 0 {
+    if tally.violations > 0 && !plan.unsynced {
         println!("kept for inspection: {}", run.server.keep().display());
     }
     Ok(tally)
@@ -102,7 +116,10 @@ impl Run {
         let sending: Vec<_> = (0..plan.senders).map(|i| account(format!("s{i}"), "sender")).collect();
         let receiving: Vec<_> = (0..HABITS.len()).map(|i| account(format!("r{i}"), "phone")).collect();
         let names = sending.iter().chain(&receiving).map(|a| (a.user.clone(), a.password.clone()));
-        let server = Server::prepare(kind, &names.collect::<Vec<_>>())?;
+        let mut server = Server::prepare(kind, &names.collect::<Vec<_>>())?;
+        let power = |loss| Power::prepare(server.dir(), loss, Rng::new(plan.seed ^ 0x706f_7765));
+        server.power = plan.power.map(power).transpose()?;
+        server.unsynced = plan.unsynced;
         let config = client_config(true, true).map_err(|e| e.to_string())?;
         let mut settings = Settings::new(server.addr(), TlsMode::Direct, "localhost", config);
         settings.receive_buffer = Some(RECEIVE_BUFFER);

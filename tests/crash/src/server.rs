@@ -12,6 +12,7 @@ use godwit_testclient::now;
 use tempfile::TempDir;
 
 use crate::peers;
+use crate::power::Power;
 
 /// How long a start may take.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -29,6 +30,8 @@ pub enum Kind {
 
 /// The daemon with fail points.
 const FAILING: &str = "godwitd-failpoints";
+/// No sync does anything.
+const UNSYNCED: &str = "store::unsynced=return";
 /// What `abort` sends.
 const SIGABRT: i32 = 6;
 
@@ -40,6 +43,10 @@ pub(crate) struct Server {
     child: Option<Child>,
     /// It dies on its own at a fail point.
     armed: bool,
+    /// It runs on a layer that can lose what was not synced.
+    pub(crate) power: Option<Power>,
+    /// It acknowledges without syncing.
+    pub(crate) unsynced: bool,
 }
 
 /// Finds the daemon with fail points: `GODWITD` in the environment, or beside the test in the target
@@ -71,7 +78,7 @@ impl Server {
         write(&dir.path().join("key.pem"), &key)?;
         fs::create_dir(dir.path().join("data")).map_err(|e| e.to_string())?;
         let (port, starttls) = (free_port()?, free_port()?);
-        let server = Self { kind, dir, port, child: None, armed: false };
+        let server = Self { kind, dir, port, child: None, armed: false, power: None, unsynced: false };
         let text = match server.kind {
             Kind::Godwit(_) => server.godwit_config(starttls),
             Kind::Prosody => peers::prosody_config(server.dir(), starttls, port),
@@ -102,7 +109,8 @@ impl Server {
     pub(crate) fn start(&mut self, fail_points: &str) -> Result<(), String> {
         self.armed = !fail_points.is_empty();
         let mut command = self.command()?;
-        command.env("FAILPOINTS", fail_points);
+        let unsynced = if self.unsynced { UNSYNCED } else { "" };
+        command.env("FAILPOINTS", [unsynced, fail_points].join(";"));
         self.child = Some(command.spawn().map_err(|e| format!("starting the server: {e}"))?);
         let begin = now();
         while begin.elapsed() < START_MAX {
@@ -131,6 +139,9 @@ impl Server {
             Kind::Ejabberd => peers::ejabberd(self.dir(), &[]),
         };
         command.stdin(Stdio::null()).stdout(log).stderr(copy);
+        if let Some(power) = &self.power {
+            power.preload(&mut command);
+        }
         Ok(command)
     }
 
@@ -145,11 +156,14 @@ impl Server {
         }
     }
 
-    /// `kill -9`, unless it died at a fail point.
+    /// `kill -9`, unless it died at a fail point; then the power goes, if that is part of the run.
     pub(crate) fn kill(&mut self) -> Result<(), String> {
         let died = self.has_died()?;
-        let Some(mut child) = self.child.take().filter(|_| !died) else { return Ok(()) };
-        child.kill().and_then(|()| child.wait()).map(drop).map_err(|e| format!("killing the server: {e}"))
+        if let Some(mut child) = self.child.take().filter(|_| !died) {
+            let killed = child.kill().and_then(|()| child.wait());
+            killed.map_err(|e| format!("killing the server: {e}"))?;
+        }
+        self.power.as_mut().map_or(Ok(()), Power::lose)
     }
 
     /// Keeps the directory for whoever looks into a failure.

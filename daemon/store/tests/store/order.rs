@@ -1,14 +1,16 @@
 //! The writer's promises about order, visibility, syncs and closing.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use godwit_store::{
     Cf, Expect, Guard, Op, Options, Outcome, Owner, Read, Rocks, Seq, Sink, StoreError, Submit, Tx, TxError,
     Writer, schema,
 };
 
-use crate::common::{Fixture, Forward, append, archive, clock, put, small};
+use crate::common::{Fixture, Forward, NOW_MS, append, archive, clock, put, small};
 
 const THREADS: u32 = 4;
 const EACH: u32 = 2_000;
@@ -88,6 +90,31 @@ fn empty_and_refused_rounds_write_nothing_and_lazy_ones_do_not_sync() {
     let stats = fixture.opened.writer.stats();
     assert_eq!((stats.rounds, stats.syncs), (2, 1));
     assert!(stats.bytes > 0 && stats.sync_us.most >= stats.sync_us_last);
+}
+
+/// Otherwise a power loss after a quiet hour would take the acknowledgements of that hour, and everything
+/// would be delivered a second time.
+#[test]
+fn what_is_lazy_is_synced_soon_though_nothing_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Arc::new(AtomicU64::new(NOW_MS));
+    let clock = Arc::clone(&now);
+    let fixture = Fixture::with_clock(dir.path(), Arc::new(move || clock.load(Ordering::Relaxed)));
+    fixture.commit(Tx { lazy: true, ..put("a", "1") }).unwrap();
+    assert_eq!(fixture.opened.writer.stats().syncs, 0);
+    now.fetch_add(1_000, Ordering::Relaxed);
+    let synced = (0..6_000).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        fixture.opened.writer.stats().syncs == 1
+    });
+    assert!(synced);
+
+    // Nor do rounds that follow each other without a pause put it off.
+    fixture.commit(Tx { lazy: true, ..put("a", "2") }).unwrap();
+    assert_eq!(fixture.opened.writer.stats().syncs, 1);
+    now.fetch_add(1_000, Ordering::Relaxed);
+    fixture.commit(Tx { lazy: true, ..put("a", "3") }).unwrap();
+    assert_eq!(fixture.opened.writer.stats().syncs, 2);
 }
 
 #[test]
