@@ -3,6 +3,7 @@ use crate::effects::{Effect, Effects};
 use crate::module::{Cx, Info, Iq, Module, Target, unreadable};
 use crate::rfc6121_subscription as subscription;
 use crate::roster::{self, Item};
+use godwit_store::{Cf, Owner, schema};
 use godwit_wire::{Condition, Jid, Node, StanzaError, Writer, ns};
 
 /// Most groups of one contact, and most bytes of a name or of a group's name (RFC 6121 §2.3.3 leaves them to
@@ -40,7 +41,14 @@ impl Module for Roster {
 
 fn get(cx: &Cx<'_>, iq: &Iq<'_>, fx: &mut Effects) -> Result<(), StanzaError> {
     fx.then(Effect::Interested);
-    let (_, version) = roster::version(cx.store, cx.origin.owner).map_err(unreadable)?;
+    let (bytes, version) = roster::version(cx.store, cx.origin.owner).map_err(unreadable)?;
+    // A change that is committed after this was read and before the session counts as interested would be in
+    // neither the result nor a push, and one whose push comes first would be undone by the older result.
+    fx.guard(
+        Cf::State,
+        schema::state(Owner(cx.origin.owner), schema::State::RosterVersion),
+        bytes.as_deref(),
+    );
     let version = version.to_string();
     if iq.payload.attr("ver") == Some(&version) {
         iq.result(b"", fx); // RFC 6121 §2.6.3: an empty result says that nothing has changed

@@ -5,7 +5,7 @@ use crate::delivery::Delivery;
 use crate::effects::Effects;
 use crate::hub::{Counters, Hub, Origin};
 use crate::module::Closing;
-use crate::note::{Address, Poster};
+use crate::note::{Address, Note, Poster};
 use crate::pep::last::Interest;
 use crate::registry::{Entry, Live};
 use godwit_session::{
@@ -278,6 +278,17 @@ impl Hub {
                 }
             }
         });
+    }
+
+    /// A message that is to be sent again was acknowledged after that was decided, by this session perhaps,
+    /// which has then forgotten that it had it.
+    pub(crate) fn is_outdated(&self, note: &Note) -> bool {
+        let Note::Event { session: Some(to), event: Event::Deliver(outgoing), .. } = note else {
+            return false;
+        };
+        outgoing.stored.filter(|stored| stored.again).is_some_and(|stored| {
+            self.registry.with(&to.bare, |live| !live.delivery.is_pending(stored.seq)).unwrap_or(false)
+        })
     }
 
     /// A session without a connection.

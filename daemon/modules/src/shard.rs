@@ -82,6 +82,7 @@ impl ShardState {
     /// A note from another thread: an event for a connection of this shard, or done here.
     pub fn note(&mut self, note: Note, now: Millis) -> Option<(ConnId, Event)> {
         match note {
+            note if self.hub.is_outdated(&note) => None,
             Note::Event { session, at, event } if at.generation == 0 => {
                 self.current = session;
                 self.missed(at, event, now);
@@ -134,7 +135,8 @@ impl ShardState {
             }
             return;
         }
-        let Some(address) = self.current.take() else { return };
+        // A page is for the connection that asked: the next one would take what is not in it for gone.
+        let Some(address) = self.current.take().filter(|_| !matches!(event, Event::Feed(_))) else { return };
         if matches!(event, Event::Close(_)) && self.waiting.contains_key(&address.session) {
             // Replaced, or its account is gone: nothing to wait for.
             return self.end_waiting(address.session, now);

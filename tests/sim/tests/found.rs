@@ -1,0 +1,90 @@
+//! What the simulator found, each as a script of its own.
+use godwit_sim::{ClientId, World};
+
+fn message(to: &str, type_: &str, body: &str) -> String {
+    format!("<message to='{to}' type='{type_}' id='{body}'><body>{body}</body></message>")
+}
+
+fn bodies(inbox: &str) -> Vec<&str> {
+    inbox.split("<body>").skip(1).filter_map(|rest| rest.split("</body>").next()).collect()
+}
+
+fn world() -> World {
+    let mut world = World::new(3, 2);
+    ["alice", "bob"].into_iter().for_each(|name| world.account(name));
+    world
+}
+
+/// A session with stream management that has sent presence and had it back: the client's `h` is 1.
+fn sm(w: &mut World, name: &str, resource: &str) -> (ClientId, String) {
+    let id = w.login(name, resource);
+    w.send(id, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
+    let enabled = w.take(id);
+    let previd = enabled.split(" id='").nth(1).and_then(|rest| rest.split('\'').next()).unwrap_or_default();
+    w.send(id, "<presence/>");
+    w.take(id);
+    (id, previd.to_owned())
+}
+
+fn resume(previd: &str, h: u32) -> String {
+    format!("<resume xmlns='urn:xmpp:sm:3' previd='{previd}' h='{h}'/>")
+}
+
+fn notes(w: &mut World) {
+    while (0..2).any(|shard| w.note(shard)) {}
+}
+
+#[test]
+fn a_message_acknowledged_while_it_was_to_be_sent_again_is_not() {
+    let mut w = world();
+    let alice = w.online("alice", "a");
+    let (bob, _) = sm(&mut w, "bob", "phone");
+    w.send(alice, &message("bob@example.org", "chat", "once"));
+    assert_eq!(bodies(&w.take(bob)), ["once"]);
+    w.send(bob, "<presence><priority>-1</priority></presence>");
+    // Available again while a stanza before that is under way: the writer's thread decides what is owed.
+    w.push(bob, message("alice@example.org", "chat", "x").as_bytes());
+    w.push(bob, b"<presence/>");
+    let count = w.commit(usize::MAX);
+    w.complete(count);
+    w.push(bob, b"<a xmlns='urn:xmpp:sm:3' h='2'/>");
+    w.settle();
+    assert_eq!(bodies(&w.take(bob)), [""; 0]);
+}
+
+#[test]
+fn a_roster_result_misses_no_change_that_was_under_way() {
+    let mut w = world();
+    let (phone, desk) = (w.online("bob", "phone"), w.online("bob", "desk"));
+    w.take(phone);
+    w.store.hold(true);
+    w.push(phone, message("alice@example.org", "chat", "x").as_bytes());
+    w.push(
+        desk,
+        b"<iq type='set' id='s'><query xmlns='jabber:iq:roster'><item jid='alice@example.org'/></query></iq>",
+    );
+    w.push(phone, b"<iq type='get' id='g'><query xmlns='jabber:iq:roster'/></iq>");
+    w.store.hold(false);
+    w.settle();
+    let inbox = w.take(phone);
+    assert!(inbox.contains("<item jid='alice@example.org'"), "{inbox}");
+}
+
+#[test]
+fn a_page_for_a_connection_that_is_gone_is_not_taken_for_the_next_ones() {
+    let mut w = world();
+    let alice = w.online("alice", "a");
+    let (bob, previd) = sm(&mut w, "bob", "phone");
+    for (type_, body) in [("chat", "one"), ("headline", "unstored"), ("chat", "two")] {
+        w.send(alice, &message("bob@example.org", type_, body));
+    }
+    w.cut(bob);
+    let (first, second) = (w.authenticate("bob"), w.authenticate("bob"));
+    for id in [first, second] {
+        // The stored messages are asked for, and not read yet.
+        w.push(id, resume(&previd, 1).as_bytes());
+        notes(&mut w);
+    }
+    w.settle();
+    assert_eq!(bodies(&w.take(second)), ["one", "unstored", "two"]);
+}
