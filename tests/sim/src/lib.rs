@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod scram;
 pub mod seams;
 pub mod server;
+pub mod sim;
 pub mod socket;
 pub mod world;
 

@@ -4,6 +4,7 @@
 //! just before: what it posts then waits in its *lane* until it is let go, and the thread does nothing else
 //! meanwhile. So notes reach a mailbox in any order that real threads could bring about, and in no other.
 use godwit_modules::note::{Background, Note, Post};
+use godwit_session::Event;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -53,6 +54,12 @@ impl Mail {
         self.inner().boxes.get_mut(shard)?.pop_front()
     }
 
+    /// The next note of a shard in words.
+    pub fn shown(&self, shard: usize) -> String {
+        let inner = self.inner();
+        inner.boxes.get(shard).and_then(VecDeque::front).map_or_else(String::new, describe)
+    }
+
     /// Notes that wait for a shard.
     pub fn waiting(&self, shard: usize) -> usize {
         self.inner().boxes.get(shard).map_or(0, VecDeque::len)
@@ -89,6 +96,27 @@ impl Mail {
             Actor::Writer => shards,
             Actor::Worker(worker) => shards + 1 + worker,
         }
+    }
+}
+
+fn describe(note: &Note) -> String {
+    match note {
+        Note::Event { session, at, event } => {
+            let session = session.as_ref().map_or(0, |address| address.session.0 & 0xffff);
+            let event = match event {
+                Event::Deliver(outgoing) => {
+                    let xml = String::from_utf8_lossy(&outgoing.bytes).chars().take(60).collect::<String>();
+                    format!("Deliver {:?} {xml}", outgoing.stored)
+                }
+                Event::Feed(page) => {
+                    let rows: Vec<u64> = page.rows.iter().map(|row| row.seq).collect();
+                    format!("Feed after {} {rows:?} upto {}, end: {}", page.after, page.upto, page.end)
+                }
+                other => format!("{other:?}"),
+            };
+            format!("session {session} at {}.{}: {event}", at.slot, at.generation)
+        }
+        other => format!("{other:?}"),
     }
 }
 

@@ -33,6 +33,8 @@ pub struct AckSeen {
     pub jid: Box<str>,
     /// Position.
     pub seq: u64,
+    /// The client said so itself (XEP-0198); otherwise the kernel took it.
+    pub sm: bool,
 }
 
 /// See the module's documentation.
@@ -52,6 +54,8 @@ pub struct Server {
     sink: HubSink,
     /// Committed, and not yet told to the sink.
     committed: VecDeque<(Completion, Outcome)>,
+    /// Some of the round that these are of have been told.
+    begun: bool,
     shards: Vec<ShardState>,
     /// Shards that have something to flush.
     dirty: Vec<bool>,
@@ -98,6 +102,7 @@ impl Server {
             jobs,
             sink,
             committed: VecDeque::new(),
+            begun: false,
             dirty: vec![false; shards.len()],
             shards,
             config,
@@ -109,9 +114,9 @@ impl Server {
 
     /// Kills it: what was not durable is gone, but for the first `rounds` that no sync has covered. A new one
     /// starts over the same store.
-    pub fn crash(self, rounds: usize) -> Server {
+    pub fn crash(&self, rounds: usize) -> Server {
         let store = self.store.crash_keeping(rounds);
-        Server::start(store, self.config, self.clock, self.dice)
+        Server::start(store, self.config.clone(), Arc::clone(&self.clock), Arc::clone(&self.dice))
     }
 
     /// Now.
@@ -311,7 +316,13 @@ impl Server {
         let round = self.store.commit_of(max, self.now());
         let count = round.len();
         self.committed.extend(round);
+        self.begun = false;
         count
+    }
+
+    /// Some transactions of the round have been completed, others have not.
+    pub fn is_round_begun(&self) -> bool {
+        self.begun
     }
 
     /// Transactions committed and not yet told to anybody.
@@ -322,6 +333,7 @@ impl Server {
     /// The writer completes the next `count` transactions of its round.
     pub fn complete(&mut self, count: usize) {
         let mut round: Vec<_> = self.committed.drain(..count.min(self.committed.len())).collect();
+        self.begun = true;
         let sink = &mut self.sink;
         if self.config.prompt {
             sink.committed(&mut round);

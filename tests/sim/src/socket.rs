@@ -65,7 +65,8 @@ impl Host for Adapter<'_> {
             Request::Close => self.close = true,
             Request::Acked(seqs) => {
                 if let Some(bound) = conn.bound() {
-                    let seen = |&seq: &u64| AckSeen { jid: bound.jid.as_str().into(), seq };
+                    let sm = bound.sm.is_some();
+                    let seen = |&seq: &u64| AckSeen { jid: bound.jid.as_str().into(), seq, sm };
                     self.acks.extend(seqs.iter().map(seen));
                 }
             }

@@ -1,0 +1,236 @@
+//! What must hold at rest, and the bounds that must hold always.
+use super::coverage::Point;
+use super::plan::NAMES;
+use super::run::Sim;
+use crate::world::DOMAIN;
+use godwit_modules::accounts;
+use godwit_modules::delivery::Delivery;
+use godwit_modules::roster::{self, Item};
+use godwit_modules::row::Row;
+use godwit_store::{Cf, Owner, Range, Read, Seq, schema};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+/// Bytes of one connection with its session at most: what is unacknowledged, a stanza under way, and what
+/// cannot be read yet.
+const CONNECTION_BYTES_MAX: usize = 3 << 20;
+/// Notes for one shard at most, transactions for the writer, jobs.
+const QUEUE_MAX: usize = 20_000;
+
+/// A message in an archive.
+#[derive(Debug, Clone)]
+struct Stored {
+    seq: u64,
+    message: usize,
+    resource: String,
+}
+
+impl Sim {
+    /// After each move.
+    pub(crate) fn check_bounds(&mut self) {
+        for socket in self.server.sockets() {
+            let bytes = socket.conn.as_ref().map_or(0, |conn| conn.memory());
+            if bytes > CONNECTION_BYTES_MAX {
+                self.notes.fail(|| format!("a connection holds {bytes} bytes"));
+                return;
+            }
+        }
+        let notes = (0..self.server.shards()).map(|shard| self.server.mail.waiting(shard)).max().unwrap_or(0);
+        let (jobs, queued) = (self.server.jobs.waiting(), godwit_store::Submit::queued(&*self.server.store));
+        if notes.max(jobs).max(queued) > QUEUE_MAX {
+            self.notes.fail(|| format!("{notes} notes, {jobs} jobs, {queued} transactions wait"));
+        }
+    }
+
+    fn owner(&self, account: usize) -> Option<Owner> {
+        let bare = format!("{}@{DOMAIN}", NAMES[account]);
+        accounts::read(&*self.server.store, &bare).ok()?.map(|record| Owner(record.owner))
+    }
+
+    /// Messages to an account, in the archive's order.
+    fn archive(&self, account: usize) -> Vec<Stored> {
+        let mut found = Vec::new();
+        let Some(owner) = self.owner(account) else { return found };
+        let (start, end) = schema::archives(owner, Seq(0), Seq::MAX);
+        let range = Range { cf: Cf::Archive, start, end, reverse: false };
+        let _ = self.server.store.scan(&range, &mut |key, value| {
+            if let (Some(seq), Some(row)) = (schema::archive_seq(key), Row::decode(value))
+                && row.incoming
+            {
+                let text = String::from_utf8_lossy(row.stanza).into_owned();
+                let id = text.split(" id='m").nth(1).and_then(|rest| rest.split('\'').next());
+                if let Some(message) = id.and_then(|id| id.parse().ok()) {
+                    found.push(Stored { seq: seq.0, message, resource: row.resource.into() });
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
+    /// An account's delivery record as it is in the store.
+    fn record(&self, account: usize) -> Option<Delivery> {
+        let owner = self.owner(account)?;
+        let saved = self.server.store.get(Cf::State, &schema::state(owner, schema::State::Delivery)).ok()?;
+        Delivery::load(saved.as_deref(), self.server.store.head().0)
+    }
+
+    /// After a crash: what the lost record of deliveries knew of is open again; what it says is handed over
+    /// has to be.
+    pub(crate) fn records_lost(&mut self) {
+        for account in 0..NAMES.len() {
+            let Some(record) = self.record(account) else { continue };
+            for stored in self.archive(account) {
+                let copy = self.notes.ledger.copies.entry((account, stored.seq)).or_default();
+                copy.message.get_or_insert(stored.message);
+                let handed_over = copy.acked || copy.swallowed;
+                if record.is_pending(stored.seq) {
+                    copy.settled = None;
+                } else if !handed_over {
+                    let seq = stored.seq;
+                    self.notes.fail(|| format!("{seq:016x} is not pending, but nobody acknowledged it"));
+                }
+            }
+        }
+    }
+
+    /// Everybody is there, and nothing is under way.
+    pub(crate) fn check_at_rest(&mut self) {
+        self.check_sessions();
+        self.check_rosters();
+        self.check_records();
+    }
+
+    /// Each session that takes its account's messages has had all that came since it does.
+    fn check_sessions(&mut self) {
+        let mut reading = Vec::new();
+        self.server.hub.registry.each(&mut |live| {
+            for entry in &live.sessions {
+                reading.push((format!("{}/{}", live.bare, entry.resource), entry.reads_from));
+            }
+        });
+        reading.sort();
+        for (jid, from) in reading {
+            let Some(client) = self.clients.iter().find(|client| client.jid() == jid) else { continue };
+            let (Some(lineage), Some(from)) = (client.lineage, from) else { continue };
+            let got = &self.notes.ledger.lineages[lineage].got;
+            let resource = client.resource.clone();
+            let misses = |stored: &Stored| {
+                let for_it = stored.resource.is_empty() || stored.resource == resource;
+                for_it && stored.seq > from && !got.contains(&stored.seq)
+            };
+            if client.is_online()
+                && let Some(missed) = self.archive(client.account).into_iter().find(misses)
+            {
+                self.notes.fail(|| format!("{jid} never got {missed:?}, which came after {from:016x}"));
+            }
+        }
+    }
+
+    /// Who sees whom is the same on both sides, and as clients were told.
+    fn check_rosters(&mut self) {
+        let mut rosters: Vec<BTreeMap<String, Item>> = vec![BTreeMap::new(); NAMES.len()];
+        for (account, items) in rosters.iter_mut().enumerate() {
+            if let Some(owner) = self.owner(account) {
+                let mut visit = |contact: &str, item: Item| {
+                    items.insert(contact.to_owned(), item);
+                };
+                if roster::each(&*self.server.store, owner.0, &mut visit).is_err() {
+                    self.notes.fail(|| format!("the roster of account {account} cannot be read"));
+                }
+            }
+        }
+        for (account, items) in rosters.iter().enumerate() {
+            for (other, others) in rosters.iter().enumerate() {
+                let bare = |account: usize| format!("{}@{DOMAIN}", NAMES[account]);
+                let here = items.get(&bare(other)).cloned().unwrap_or_default();
+                let there = others.get(&bare(account)).cloned().unwrap_or_default();
+                if here.to && here.from && account < other {
+                    self.notes.hit(Point::Subscribed);
+                }
+                if here.to != there.from || here.pending_out != there.pending_in.is_some() {
+                    let (one, two) = (bare(account), bare(other));
+                    self.notes.fail(|| format!("{one} has {here:?}, {two} has {there:?}"));
+                }
+            }
+        }
+        self.check_told_rosters(&rosters);
+    }
+
+    fn check_told_rosters(&mut self, rosters: &[BTreeMap<String, Item>]) {
+        for client in &self.clients {
+            let Some(told) = client.roster.as_ref().filter(|_| client.is_online()) else { continue };
+            let listed = |(contact, item): (&String, &Item)| {
+                item.listed.then(|| (contact.clone(), item.subscription().to_owned()))
+            };
+            let there: BTreeMap<String, String> = rosters[client.account].iter().filter_map(listed).collect();
+            if *told != there {
+                let jid = client.jid();
+                self.notes.fail(|| format!("{jid} was told of the roster {told:?}, it is {there:?}"));
+            }
+        }
+    }
+
+    /// The record of what was handed over says what clients said.
+    fn check_records(&mut self) {
+        for (account, name) in NAMES.iter().enumerate() {
+            let bare = format!("{name}@{DOMAIN}");
+            let live = self.server.hub.registry.with(&bare, |live| live.delivery.clone());
+            let Some(record) = live.or_else(|| self.record(account)) else { continue };
+            for Stored { seq, message, .. } in self.archive(account) {
+                let copy = self.notes.ledger.copies.entry((account, seq)).or_default();
+                copy.message.get_or_insert(message);
+                let (pending, copy) = (record.is_pending(seq), copy.clone());
+                if !pending && !copy.acked && !copy.swallowed {
+                    self.notes.fail(|| format!("m{message} {seq:016x} counts as handed over: {copy:?}"));
+                } else if pending && copy.settled.is_some() {
+                    self.notes.fail(|| format!("m{message} {seq:016x} counts as pending: {copy:?}"));
+                }
+            }
+        }
+    }
+
+    /// All have left: nothing of them stays in memory.
+    pub(crate) fn check_deserted(&mut self) {
+        let mut there = Vec::new();
+        self.server.hub.registry.each(&mut |live| there.push(live.bare.to_string()));
+        if !there.is_empty() {
+            self.notes.fail(|| format!("nobody is there, but the registry holds {there:?}"));
+        }
+        let sockets = self.server.sockets().count();
+        if sockets > 0 {
+            self.notes.fail(|| format!("nobody is there, but {sockets} sockets are open"));
+        }
+        self.check_records();
+    }
+
+    /// At the end: what was acknowledged has arrived, and there are no more copies than it was sent.
+    pub(crate) fn check_all_arrived(&mut self) {
+        self.check_records();
+        let mut copies: BTreeMap<usize, BTreeSet<(usize, u64)>> = BTreeMap::new();
+        for account in 0..NAMES.len() {
+            for stored in self.archive(account) {
+                copies.entry(stored.message).or_default().insert((account, stored.seq));
+            }
+        }
+        for (number, message) in self.notes.ledger.messages.clone().into_iter().enumerate() {
+            let stored = copies.remove(&number).unwrap_or_default();
+            let here = |key: &(usize, u64)| {
+                self.notes.ledger.copies.get(key).is_some_and(|c| !c.receivers.is_empty() || c.swallowed)
+            };
+            let arrived = stored.iter().any(here);
+            let answered = message.bounced || message.acked_ahead && self.notes.ledger.write_failed;
+            if message.acked && !answered && !arrived {
+                self.notes
+                    .fail(|| format!("message {number} was acknowledged and never arrived: {message:?}"));
+            }
+            if stored.len() > message.sent_in.len() {
+                let stored = stored.len();
+                self.notes.fail(|| format!("message {number} is there {stored} times: {message:?}"));
+            }
+            if message.bounced && !self.notes.ledger.write_failed {
+                self.notes.fail(|| format!("message {number} came back without a cause"));
+            }
+        }
+    }
+}

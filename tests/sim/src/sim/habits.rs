@@ -1,0 +1,101 @@
+//! What clients do of their own accord.
+use super::client::{Client, Stage};
+use super::plan::NAMES;
+use super::run::Sim;
+use crate::world::DOMAIN;
+
+impl Sim {
+    /// A client does something.
+    pub(crate) fn act(&mut self, me: usize) {
+        match self.clients[me].stage {
+            Stage::Off => {
+                if self.clients[me].retry_at <= self.notes.now {
+                    self.connect(me);
+                }
+            }
+            Stage::Login(_) => {}
+            Stage::Online => self.act_online(me),
+        }
+    }
+
+    fn act_online(&mut self, me: usize) {
+        let padding = self.dice.below(self.plan.padding_max + 1);
+        let sm = self.clients[me].counts.sm;
+        match self.dice.below(100) {
+            0..46 => self.message(me, padding),
+            46..49 => (0..20).for_each(|_| self.message(me, padding)),
+            49..58 if sm => self.clients[me].request(),
+            58..66 if sm => self.clients[me].acknowledge(&mut self.notes),
+            49..66 => self.clients[me].ask("get", "<ping xmlns='urn:xmpp:ping'/>", &mut self.notes),
+            66..74 => self.presence(me),
+            74..94 => self.roster(me),
+            94..97 => self.typing(me),
+            97..98 => self.close(me),
+            _ => {}
+        }
+    }
+
+    fn message(&mut self, me: usize, padding: usize) {
+        let accounts = self.clients.iter().map(|client| client.account).max().unwrap_or(0) + 1;
+        let account = self.dice.below(accounts);
+        let mut to = format!("{}@{DOMAIN}", NAMES[account]);
+        if self.dice.chance(25) {
+            let resources: Vec<String> =
+                self.clients.iter().filter(|c| c.account == account).map(Client::jid).collect();
+            to = resources[self.dice.below(resources.len())].clone();
+        }
+        self.clients[me].write_to(account, &to, padding, &mut self.notes);
+    }
+
+    fn presence(&mut self, me: usize) {
+        let client = &mut self.clients[me];
+        match self.dice.below(5) {
+            0 => client.unavailable(&mut self.notes),
+            1 => client.available(-1, &mut self.notes),
+            _ => client.available(i8::try_from(self.dice.below(6)).unwrap_or(0), &mut self.notes),
+        }
+    }
+
+    fn roster(&mut self, me: usize) {
+        let account = self.dice.below(NAMES.len());
+        let to = format!("{}@{DOMAIN}", NAMES[account]);
+        let client = &mut self.clients[me];
+        if account == client.account {
+            return;
+        }
+        let type_ = ["subscribe", "subscribe", "subscribed", "subscribed", "unsubscribe", "unsubscribed"];
+        match self.dice.below(10) {
+            n @ 0..6 => {
+                client.send(format!("<presence to='{to}' type='{}'/>", type_[n]), None, &mut self.notes);
+            }
+            6 => client.ask("set", &item(&format!("jid='{to}' subscription='remove'")), &mut self.notes),
+            7 => client.get_roster(&mut self.notes),
+            n => client.ask("set", &item(&format!("jid='{to}' name='n{n}'")), &mut self.notes),
+        }
+    }
+
+    fn typing(&mut self, me: usize) {
+        let to = NAMES[self.clients[me].account ^ 1];
+        let xml = format!(
+            "<message to='{to}@{DOMAIN}' type='chat'>\
+             <composing xmlns='http://jabber.org/protocol/chatstates'/></message>"
+        );
+        self.clients[me].send(xml, None, &mut self.notes);
+    }
+
+    /// The client says goodbye, and is over with its session.
+    pub(crate) fn close(&mut self, me: usize) {
+        let client = &mut self.clients[me];
+        if client.counts.sm {
+            client.acknowledge(&mut self.notes);
+        }
+        client.say("</stream:stream>");
+        client.forget();
+        client.stage = Stage::Off;
+        client.retry_at = u64::MAX;
+    }
+}
+
+fn item(attributes: &str) -> String {
+    format!("<query xmlns='jabber:iq:roster'><item {attributes}/></query>")
+}

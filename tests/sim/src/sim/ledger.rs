@@ -1,0 +1,190 @@
+//! What clients sent, were promised and got, judged as it happens. `checks.rs` judges what is left at rest.
+//!
+//! A *lineage* is one session as its client knows it, across resumptions. A *copy* is a stored message under
+//! one stanza-id in one account. The rules, as in the crash test's oracle:
+//!
+//! 1. the same stanza-id never twice in one lineage;
+//! 2. a copy is *settled* once a client acknowledged it and the server has taken that in: it never comes to a
+//!    lineage that began afterwards, unless a crash lost the (lazily written) record of it;
+//! 3. within a lineage, messages of one sender to one address come in the order of sending and of the
+//!    archive, but for those that another session had been sent before.
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// A message, by number.
+pub type Number = usize;
+/// Account and position.
+pub type CopyKey = (usize, u64);
+
+/// What its sender knows of a message.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Client that sent it.
+    pub from: usize,
+    /// Account it is for.
+    pub account: usize,
+    /// Address it is for.
+    pub to: String,
+    /// Lineages in which it was sent: the server may hold so many copies.
+    pub sent_in: BTreeSet<usize>,
+    /// The server has acknowledged it.
+    pub acked: bool,
+    /// It said so first in a `<resumed/>`, before the session's stanzas, an error about this one perhaps,
+    /// were sent again.
+    pub acked_ahead: bool,
+    /// It came back as an error.
+    pub bounced: bool,
+}
+
+/// One session of a client.
+#[derive(Debug, Clone, Default)]
+pub struct Lineage {
+    /// Its client.
+    pub client: usize,
+    /// Its account.
+    pub account: usize,
+    /// Step at which the client began to connect for it.
+    pub began: u64,
+    /// What it got.
+    pub got: BTreeSet<u64>,
+    /// What it got and did not acknowledge: number by stream management, position.
+    pub unacked: VecDeque<(u32, u64)>,
+    /// Per sender and address: the last message and position that came first here.
+    last: BTreeMap<(usize, String), (Number, u64)>,
+}
+
+/// One stored message of one account.
+#[derive(Debug, Clone, Default)]
+pub struct Copy {
+    /// Which message.
+    pub message: Option<Number>,
+    /// Lineages that got it.
+    pub receivers: Vec<usize>,
+    /// A client said that it has it.
+    pub acked: bool,
+    /// The server takes it for handed over, since this step.
+    pub settled: Option<u64>,
+    /// A client without stream management was sent it, and the kernel took it.
+    pub swallowed: bool,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Messages by number.
+    pub messages: Vec<Message>,
+    /// Lineages by number.
+    pub lineages: Vec<Lineage>,
+    /// Copies.
+    pub copies: BTreeMap<CopyKey, Copy>,
+    /// A write failed, so that messages may have been answered with errors.
+    pub write_failed: bool,
+    /// What went wrong first.
+    pub failure: Option<String>,
+}
+
+impl Ledger {
+    /// Something that must not happen.
+    pub fn fail(&mut self, what: impl FnOnce() -> String) {
+        if self.failure.is_none() {
+            self.failure = Some(what());
+        }
+    }
+
+    /// A session begins, for a connection that was begun at a step.
+    pub fn lineage(&mut self, client: usize, account: usize, began: u64) -> usize {
+        self.lineages.push(Lineage { client, account, began, ..Lineage::default() });
+        self.lineages.len() - 1
+    }
+
+    /// A new message.
+    pub fn message(&mut self, from: usize, account: usize, to: String) -> Number {
+        self.messages.push(Message {
+            from,
+            account,
+            to,
+            sent_in: BTreeSet::new(),
+            acked: false,
+            acked_ahead: false,
+            bounced: false,
+        });
+        self.messages.len() - 1
+    }
+
+    /// The server says that it has a message; `ahead`: in a `<resumed/>`.
+    pub fn acked(&mut self, message: Number, ahead: bool) {
+        self.messages[message].acked = true;
+        self.messages[message].acked_ahead = ahead;
+    }
+
+    /// A stored message arrived; `number` is its count by stream management, 0 if it is outside of that.
+    /// `ordered`: the session is one that all messages come to in order. True if another session of the
+    /// account had it before.
+    pub fn delivered(
+        &mut self,
+        lineage: usize,
+        message: Number,
+        seq: u64,
+        number: u32,
+        ordered: bool,
+    ) -> bool {
+        let key = (self.lineages[lineage].account, seq);
+        let sent = self.messages.get(message).map(|sent| (sent.account, sent.from, sent.to.clone()));
+        let Some((_, from, to)) = sent.filter(|(account, ..)| *account == key.0) else {
+            self.fail(|| format!("message {message} was never sent to account {}", key.0));
+            return false;
+        };
+        let copy = self.copies.entry(key).or_default();
+        let again = !copy.receivers.is_empty();
+        let known = *copy.message.get_or_insert(message);
+        let settled = copy.settled;
+        copy.receivers.push(lineage);
+        let session = &mut self.lineages[lineage];
+        let began = session.began;
+        session.unacked.push_back((number, seq));
+        let twice = !session.got.insert(seq);
+        let before = session.last.get(&(from, to.clone())).copied();
+        let ordered = ordered && !again;
+        if ordered {
+            session.last.insert((from, to), (message, seq));
+        }
+        if known != message {
+            self.fail(|| format!("stanza-id {seq:016x} names both message {known} and {message}"));
+        }
+        if twice {
+            self.fail(|| format!("message {message} ({seq:016x}) twice in session {lineage}"));
+        } else if settled.is_some_and(|at| at < began) {
+            self.fail(|| format!("message {message} ({seq:016x}) again although it was acknowledged"));
+        }
+        if let Some((last, last_seq)) = before.filter(|_| ordered) {
+            // What was sent again in a later session has an older copy perhaps, which went another way.
+            let resent = self.messages[message].sent_in.len() > 1;
+            if last_seq > seq || (last > message && !resent) {
+                self.fail(|| format!("message {message} ({seq:016x}) after {last} ({last_seq:016x})"));
+            }
+        }
+        again
+    }
+
+    /// A client says that it has everything up to `h`.
+    pub fn client_acks(&mut self, lineage: usize, h: u32) {
+        let session = &mut self.lineages[lineage];
+        while let Some((number, seq)) = session.unacked.front().copied()
+            && number <= h
+        {
+            session.unacked.pop_front();
+            if let Some(copy) = self.copies.get_mut(&(session.account, seq)) {
+                copy.acked = true;
+            }
+        }
+    }
+
+    /// The server takes a message for handed over.
+    pub fn settled(&mut self, key: CopyKey, sm: bool, step: u64) {
+        let copy = self.copies.entry(key).or_default();
+        copy.swallowed |= !sm;
+        copy.settled.get_or_insert(step);
+        if sm && !copy.acked {
+            self.fail(|| format!("position {:016x} counts as acknowledged, but no client said so", key.1));
+        }
+    }
+}

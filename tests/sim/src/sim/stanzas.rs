@@ -1,0 +1,196 @@
+//! Stanzas of a client that is online: what it does with those that come, and those it can send.
+use super::client::Client;
+use super::coverage::Point;
+use super::ledger::Number;
+use super::login::SM;
+use super::notes::Notes;
+use crate::world::DOMAIN;
+use godwit_wire::Node;
+use std::collections::BTreeMap;
+
+const ROSTER: &str = "jabber:iq:roster";
+const CLIENT: &str = "jabber:client";
+const STANZA_IDS: &str = "urn:xmpp:sid:0";
+
+impl Client {
+    /// An element of a session.
+    pub(crate) fn online(&mut self, node: Node<'_>, notes: &mut Notes) {
+        match (node.ns(), node.name()) {
+            (SM, "r") => self.counts.asked = true,
+            (SM, "a") => {
+                self.replaying = false;
+                self.handled(node, notes);
+            }
+            (CLIENT, "message" | "presence" | "iq") => {
+                self.counts.received += 1;
+                self.stanza(node, notes);
+            }
+            (ns, name) => notes.fail(|| format!("{} got <{name} xmlns='{ns}'/>", self.jid())),
+        }
+    }
+
+    /// The server's `h`: it never goes back, and never beyond what was sent.
+    pub(crate) fn handled(&mut self, node: Node<'_>, notes: &mut Notes) {
+        let Some(h) = node.attr("h").and_then(|h| h.parse::<u32>().ok()) else {
+            return notes.fail(|| format!("{} got no h", self.jid()));
+        };
+        let (handled, sent) = (self.counts.handled, self.counts.sent);
+        if h < handled || h > sent {
+            notes.fail(|| format!("{} got h={h} after {handled}, with {sent} sent", self.jid()));
+        }
+        self.counts.handled = h;
+        self.taken(h, node.name() == "resumed", notes);
+    }
+
+    /// The server has handled so many stanzas.
+    fn taken(&mut self, h: u32, ahead: bool, notes: &mut Notes) {
+        while self.queue.front().is_some_and(|queued| queued.number <= h) {
+            if let Some(message) = self.queue.pop_front().and_then(|queued| queued.message) {
+                notes.ledger.acked(message, ahead);
+            }
+        }
+    }
+
+    /// A message, presence or iq.
+    pub(crate) fn stanza(&mut self, node: Node<'_>, notes: &mut Notes) {
+        match node.name() {
+            "message" => self.message(node, notes),
+            "iq" => self.iq(node, notes),
+            _ => self.presence_of(node),
+        }
+    }
+
+    /// One's own presence comes back: now the server has taken note of it.
+    fn presence_of(&mut self, node: Node<'_>) {
+        let latest = node.attr("id").is_some_and(|id| id == self.presence_id);
+        if latest && node.attr("from") == Some(&self.jid()) && self.presence.is_some_and(|p| p >= 0) {
+            self.reading = true;
+        }
+    }
+
+    fn message(&mut self, node: Node<'_>, notes: &mut Notes) {
+        let number = |id: &str| id.strip_prefix('m').and_then(|n| n.parse::<Number>().ok());
+        let message = node.attr("id").and_then(number);
+        if node.attr("type") == Some("error") {
+            if let Some(message) = message {
+                notes.hit(Point::Bounced);
+                notes.ledger.messages[message].bounced = true;
+            }
+            return;
+        }
+        if node.child("body", CLIENT).is_none() {
+            return;
+        }
+        let bare = self.bare();
+        let own = |child: &Node<'_>| child.is("stanza-id", STANZA_IDS) && child.attr("by") == Some(&bare);
+        let id = node.children().find(own).and_then(|child| u64::from_str_radix(child.attr("id")?, 16).ok());
+        let (Some(message), Some(seq), Some(lineage)) = (message, id, self.lineage) else {
+            let raw = String::from_utf8_lossy(node.raw()).into_owned();
+            return notes.fail(|| format!("{} got {raw}", self.jid()));
+        };
+        if node.child("delay", "urn:xmpp:delay").is_some() {
+            notes.hit(Point::Offline);
+        }
+        if node.attr("to").is_some_and(|to| to.contains('/')) {
+            notes.hit(Point::FullJid);
+        }
+        let count = if self.counts.sm { self.counts.received } else { 0 };
+        if notes.ledger.delivered(lineage, message, seq, count, self.reading) {
+            notes.hit(Point::Again);
+        }
+    }
+
+    fn iq(&mut self, node: Node<'_>, notes: &mut Notes) {
+        let id = node.attr("id").unwrap_or_default().to_owned();
+        match node.attr("type") {
+            Some("get") => {
+                let answer = format!("<iq type='result' id='{id}' to='{DOMAIN}'/>");
+                self.send(answer, None, notes);
+            }
+            Some("set") => {
+                if let Some(query) = node.child("query", ROSTER) {
+                    notes.hit(Point::RosterPushed);
+                    self.roster_items(query);
+                }
+                self.send(format!("<iq type='result' id='{id}'/>"), None, notes);
+            }
+            _ => {
+                if let Some(before) = self.asked.remove(&id) {
+                    notes.hit(Point::IqAnswered);
+                    self.taken(before, false, notes);
+                }
+                if let Some(query) = node.child("query", ROSTER) {
+                    self.roster = Some(BTreeMap::new());
+                    self.roster_items(query);
+                }
+            }
+        }
+    }
+
+    fn roster_items(&mut self, query: Node<'_>) {
+        let Some(roster) = &mut self.roster else { return };
+        for item in query.children() {
+            let (Some(jid), Some(subscription)) = (item.attr("jid"), item.attr("subscription")) else {
+                continue;
+            };
+            if subscription == "remove" {
+                roster.remove(jid);
+            } else {
+                roster.insert(jid.to_owned(), subscription.to_owned());
+            }
+        }
+    }
+
+    /// `<a/>`.
+    pub(crate) fn acknowledge(&mut self, notes: &mut Notes) {
+        let h = self.counts.received;
+        (self.counts.asked, self.counts.told) = (false, h);
+        if let Some(lineage) = self.lineage {
+            notes.ledger.client_acks(lineage, h);
+        }
+        notes.say(|| format!("{} > a h={h}", self.jid()));
+        self.say(&format!("<a xmlns='{SM}' h='{h}'/>"));
+    }
+
+    /// `<r/>`.
+    pub(crate) fn request(&mut self) {
+        self.say(&format!("<r xmlns='{SM}'/>"));
+    }
+
+    /// An iq, with the payload given; its answer acknowledges what was sent before.
+    pub(crate) fn ask(&mut self, type_: &str, payload: &str, notes: &mut Notes) {
+        let id = self.id();
+        self.asked.insert(id.clone(), self.counts.sent);
+        self.send(format!("<iq type='{type_}' id='{id}'>{payload}</iq>"), None, notes);
+    }
+
+    pub(crate) fn get_roster(&mut self, notes: &mut Notes) {
+        self.ask("get", "<query xmlns='jabber:iq:roster'/>", notes);
+    }
+
+    /// Available, with a priority.
+    pub(crate) fn available(&mut self, priority: i8, notes: &mut Notes) {
+        self.presence = Some(priority);
+        self.reading &= priority >= 0;
+        self.presence_id = self.id();
+        let id = &self.presence_id;
+        let xml = format!("<presence id='{id}'><priority>{priority}</priority></presence>");
+        self.send(xml, None, notes);
+    }
+
+    /// Unavailable.
+    pub(crate) fn unavailable(&mut self, notes: &mut Notes) {
+        (self.presence, self.reading) = (None, false);
+        self.send("<presence type='unavailable'/>".into(), None, notes);
+    }
+
+    /// A message with so many bytes of padding.
+    pub(crate) fn write_to(&mut self, account: usize, to: &str, padding: usize, notes: &mut Notes) {
+        let message = notes.ledger.message(self.me, account, to.to_owned());
+        let padding = "x".repeat(padding);
+        let xml = format!(
+            "<message to='{to}' type='chat' id='m{message}'><body>{message} {padding}</body></message>"
+        );
+        self.send(xml, Some(message), notes);
+    }
+}
