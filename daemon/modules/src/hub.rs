@@ -10,7 +10,7 @@ use crate::registry::Registry;
 use crate::throttle::Throttle;
 use godwit_session::{Millis, Place, SessionId};
 use godwit_store::{Read, Submit, Tx};
-use godwit_wire::Jid;
+use godwit_wire::{Jid, Kind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 
@@ -66,11 +66,35 @@ pub struct Origin {
     pub h: Option<u32>,
 }
 
+/// Stanzas taken from clients, by kind.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct Stanzas {
+    pub messages: AtomicU64,
+    pub presences: AtomicU64,
+    pub iqs: AtomicU64,
+}
+
+impl Stanzas {
+    pub(crate) fn of(&self, kind: Kind) -> &AtomicU64 {
+        match kind {
+            Kind::Message => &self.messages,
+            Kind::Presence => &self.presences,
+            Kind::Iq => &self.iqs,
+        }
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        [&self.messages, &self.presences, &self.iqs].iter().map(|n| n.load(Ordering::Relaxed)).sum()
+    }
+}
+
 /// Counters for status and metrics.
 #[derive(Debug, Default)]
 #[allow(missing_docs)]
 pub struct Counters {
-    pub stanzas: AtomicU64,
+    pub stanzas: Stanzas,
     pub messages_stored: AtomicU64,
     pub messages_unstored: AtomicU64,
     pub delivered: AtomicU64,
@@ -78,7 +102,7 @@ pub struct Counters {
     pub conflicts: AtomicU64,
     pub writes_failed: AtomicU64,
     pub logins: AtomicU64,
-    pub logins_failed: AtomicU64,
+    pub logins_failed: crate::login::Failures,
     pub resumed: AtomicU64,
     pub revived: AtomicU64,
     pub sessions: AtomicU64,

@@ -19,7 +19,7 @@ mod ghosts;
 mod host;
 pub mod hub;
 pub mod list;
-mod login;
+pub mod login;
 pub mod module;
 pub mod note;
 pub mod pending;

@@ -77,7 +77,7 @@ impl Hub {
         now: Millis,
         post: &mut Poster,
     ) -> Progress {
-        Counters::up(&self.counters.stanzas);
+        Counters::up(self.counters.stanzas.of(stanza.kind));
         let fx = self.handle(origin, &stanza, now);
         self.finish(origin, Some(stanza), fx, idle, post)
     }

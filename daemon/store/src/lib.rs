@@ -25,7 +25,7 @@ mod writer;
 pub use cf::{Cf, Options};
 pub use histogram::Histogram;
 pub use mem::{Fault, MemStore};
-pub use rocks::{Memory, Rocks};
+pub use rocks::{Background, Memory, Rocks};
 pub use schema::{Key, Owner, Seq};
 pub use stats::{Health, Stats};
 pub use tx::{Expect, Guard, Op, Outcome, Sink, StoreError, Submit, Submitted, Tx, TxError};

@@ -28,6 +28,23 @@ pub struct Memory {
     pub table_readers: u64,
 }
 
+/// What the database does besides answering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Background {
+    /// Memtables being written to table files.
+    pub flushes: u64,
+    /// Compactions running.
+    pub compactions: u64,
+    /// Bytes that compactions still have to rewrite, estimated.
+    pub compaction_debt: u64,
+    /// Errors of either, since the database was opened.
+    pub errors: u64,
+    /// Bytes a second to which writes are slowed down; 0 if they are not.
+    pub slowed_to: u64,
+    /// Writes wait for either.
+    pub stopped: bool,
+}
+
 /// An open store.
 pub struct Rocks {
     path: PathBuf,
@@ -78,6 +95,27 @@ impl Rocks {
             block_cache: engine.cache.get_usage() as u64,
             table_readers: engine.sum(properties::ESTIMATE_TABLE_READERS_MEM),
         })
+    }
+
+    /// What it is doing in the background.
+    pub fn background(&self) -> Result<Background, StoreError> {
+        let engine = self.engine()?;
+        // All but the debt are of the whole database, whichever family is asked.
+        let whole = |name| engine.property(name, Cf::Meta);
+        Ok(Background {
+            flushes: whole(properties::NUM_RUNNING_FLUSHES),
+            compactions: whole(properties::NUM_RUNNING_COMPACTIONS),
+            compaction_debt: engine.sum(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+            errors: whole(properties::BACKGROUND_ERRORS),
+            slowed_to: whole(properties::ACTUAL_DELAYED_WRITE_RATE),
+            stopped: whole(properties::IS_WRITE_STOPPED) != 0,
+        })
+    }
+
+    /// Rows, per family, estimated.
+    pub fn rows_by_cf(&self) -> Result<Vec<(Cf, u64)>, StoreError> {
+        let engine = self.engine()?;
+        Ok(Cf::ALL.map(|cf| (cf, engine.property(properties::ESTIMATE_NUM_KEYS, cf))).to_vec())
     }
 
     /// Bytes of the table files that are in use, per family. What is only in the log is not counted.

@@ -38,6 +38,7 @@ impl Collector for Facts {
             let kind = match metric.kind {
                 Kind::Counter => MetricType::Counter,
                 Kind::Gauge => MetricType::Gauge,
+                Kind::Info => MetricType::Info,
                 Kind::Histogram => MetricType::Histogram,
             };
             let unit = unit.map(|(unit, _)| unit);

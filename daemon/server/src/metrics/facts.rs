@@ -35,8 +35,12 @@ pub struct Facts {
     pub health: Health,
     /// Memory of the store; `None` while it cannot be asked.
     pub store_memory: Option<godwit_store::Memory>,
+    /// What it does in the background; likewise.
+    pub store_background: Option<godwit_store::Background>,
     /// Bytes in table files, by family.
     pub store_bytes: Vec<(Cf, u64)>,
+    /// Rows, by family, estimated.
+    pub store_rows: Vec<(Cf, u64)>,
     /// Bytes free on the device that holds the data, for this user, and all of its bytes.
     pub disk_bytes: Option<(u64, u64)>,
     /// Certificates in use.

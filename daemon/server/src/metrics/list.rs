@@ -1,5 +1,5 @@
 //! Metrics of the process and of the daemon as a whole.
-use super::metric::{Metric, counter, gauge};
+use super::metric::{Metric, counter, gauge, info};
 use crate::limits::Bound;
 
 /// In the order in which they are told. Names that begin with `process_` are the usual ones.
@@ -19,10 +19,8 @@ pub(super) const PROCESS: &[Metric] = &[
         s.each([("voluntary", switches.voluntary), ("involuntary", switches.involuntary)])
     })
     .by("kind"),
-    gauge("godwit_build", "Always 1; the label is the version.", |_, s| {
-        s.each([(env!("CARGO_PKG_VERSION"), 1u64)])
-    })
-    .by("version"),
+    info("godwit_build", "Version of the daemon.", |_, s| s.each([(env!("CARGO_PKG_VERSION"), true)]))
+        .by("version"),
     gauge("godwit_allocated_memory_bytes", "Memory as the allocator counts it.", |f, s| {
         let memory = f.memory;
         s.each([
@@ -55,12 +53,6 @@ pub(super) const PROCESS: &[Metric] = &[
         s.each(certificates.map(|c| (c.chain.to_string_lossy(), c.not_after as f64)))
     })
     .seconds()
-    .by("file"),
-    gauge("godwit_certificate_days_left", "Days until each certificate expires.", |f, s| {
-        let now_s = f.now_ms as f64 / 1000.0;
-        let days = |not_after: i64| (not_after as f64 - now_s) / 86_400.0;
-        s.each(f.certificates.iter().map(|c| (c.chain.to_string_lossy(), days(c.not_after))))
-    })
     .by("file"),
     gauge("godwit_reload_ok", "0 after a reload that was refused, 1 otherwise.", |f, s| {
         s.one(f.reload.as_ref().is_none_or(|reload| reload.ok))

@@ -101,11 +101,20 @@ pub(super) const SERVICE: &[Metric] = &[
         s.one(get(&f.hub.detached))
     }),
     counter("godwit_sessions_resumed", "Sessions resumed.", |f, s| s.one(get(&f.hub.resumed))),
-    counter("godwit_logins", "Logins, by how they ended.", |f, s| {
-        s.each([("ok", get(&f.hub.logins)), ("failed", get(&f.hub.logins_failed))])
+    counter("godwit_logins", "Logins that succeeded.", |f, s| s.one(get(&f.hub.logins))),
+    counter("godwit_login_failures", "Logins that failed, by SASL condition.", |f, s| {
+        s.each(f.hub.logins_failed.each())
     })
-    .by("result"),
-    counter("godwit_stanzas", "Stanzas taken from clients.", |f, s| s.one(get(&f.hub.stanzas))),
+    .by("condition"),
+    counter("godwit_stanzas", "Stanzas taken from clients.", |f, s| {
+        let stanzas = &f.hub.stanzas;
+        s.each([
+            ("message", get(&stanzas.messages)),
+            ("presence", get(&stanzas.presences)),
+            ("iq", get(&stanzas.iqs)),
+        ])
+    })
+    .by("kind"),
     counter("godwit_messages", "Messages on their way to an account, by whether they are stored.", |f, s| {
         s.each([("yes", get(&f.hub.messages_stored)), ("no", get(&f.hub.messages_unstored))])
     })

@@ -69,6 +69,27 @@ pub(super) const STORE: &[Metric] = &[
     })
     .bytes()
     .by("family"),
+    gauge("godwit_store_rows", "Rows, estimated, by column family.", |f, s| {
+        s.each(f.store_rows.iter().map(|(cf, rows)| (cf.name(), *rows)))
+    })
+    .by("family"),
+    gauge("godwit_store_background_jobs", "Flushes and compactions that run.", |f, s| {
+        let background = f.store_background.unwrap_or_default();
+        s.each([("flush", background.flushes), ("compaction", background.compactions)])
+    })
+    .by("kind"),
+    gauge("godwit_store_background_errors", "Errors of these since the database was opened.", |f, s| {
+        s.one(f.store_background.unwrap_or_default().errors)
+    }),
+    gauge(
+        "godwit_store_compaction_debt_bytes",
+        "Bytes that compactions have to rewrite, estimated.",
+        |f, s| s.one(f.store_background.unwrap_or_default().compaction_debt),
+    )
+    .bytes(),
+    gauge("godwit_store_stalled", "1 while writes wait for the background or are slowed down.", |f, s| {
+        s.one(f.store_background.is_some_and(|background| background.stopped || background.slowed_to > 0))
+    }),
     gauge("godwit_disk_free_bytes", "Space that is left on the device of the data directory.", |f, s| {
         s.one(f.disk_bytes.map_or(f64::NAN, |(free, _)| free as f64))
     })

@@ -13,6 +13,8 @@ pub enum Kind {
     Counter,
     /// Comes and goes.
     Gauge,
+    /// Facts in a label; its sample ends in `_info` and is 1.
+    Info,
     /// Values in buckets, their sum and their number.
     Histogram,
 }
@@ -31,7 +33,7 @@ pub enum Unit {
 /// One metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
-    /// Name, unit included, without `_total`.
+    /// Name, unit included, without `_total` and `_info`.
     pub name: &'static str,
     /// Kind.
     pub kind: Kind,
@@ -55,6 +57,10 @@ pub(super) const fn gauge(name: &'static str, help: &'static str, read: Read) ->
     Metric { kind: Kind::Gauge, ..counter(name, help, read) }
 }
 
+pub(super) const fn info(name: &'static str, help: &'static str, read: Read) -> Metric {
+    Metric { kind: Kind::Info, ..counter(name, help, read) }
+}
+
 pub(super) const fn histogram(name: &'static str, help: &'static str, read: Read) -> Metric {
     Metric { kind: Kind::Histogram, ..counter(name, help, read) }
 }
@@ -72,10 +78,11 @@ impl Metric {
         Metric { label: Some(label), ..self }
     }
 
-    /// As it is in queries: with `_total` if it is a counter.
+    /// As it is in queries: with `_total` if it is a counter, with `_info` if it is one.
     pub fn full_name(&self) -> String {
         match self.kind {
             Kind::Counter => format!("{}_total", self.name),
+            Kind::Info => format!("{}_info", self.name),
             Kind::Gauge | Kind::Histogram => self.name.to_owned(),
         }
     }
@@ -141,6 +148,10 @@ impl Samples<'_> {
         let label = self.label.ok_or(fmt::Error)?;
         for (value, number) in samples {
             let labels = [(label, value.as_ref())];
+            if self.kind == Kind::Info {
+                self.encoder.encode_info(&labels)?;
+                continue;
+            }
             put(&mut self.encoder.encode_family(&labels)?, self.kind, number.into())?;
         }
         Ok(())
@@ -160,7 +171,7 @@ fn put(encoder: &mut MetricEncoder<'_>, kind: Kind, value: Number) -> fmt::Resul
     match kind {
         Kind::Counter => encoder.encode_counter::<NoLabelSet, _, u64>(&value, None),
         Kind::Gauge => encoder.encode_gauge(&value),
-        // Histograms come whole.
-        Kind::Histogram => Err(fmt::Error),
+        // Histograms come whole, facts have no value.
+        Kind::Histogram | Kind::Info => Err(fmt::Error),
     }
 }

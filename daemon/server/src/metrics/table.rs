@@ -9,6 +9,7 @@ pub fn table() -> String {
         let kind = match metric.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Info => "info",
             Kind::Histogram => "histogram",
         };
         let (name, label) = (metric.full_name(), metric.label.unwrap_or(""));

@@ -37,6 +37,8 @@ fn facts() -> Facts {
         store: Default::default(),
         health: Health { ok: true, full: false, last_error: None, since_ms: 2_000 },
         store_memory: None,
+        store_background: None,
+        store_rows: vec![(Cf::Archive, 7)],
         store_bytes: vec![(Cf::Archive, 42)],
         disk_bytes: Some((5, 9)),
         certificates: vec![certificate],
@@ -93,17 +95,18 @@ fn every_metric_is_told_with_the_type_of_its_list() {
     assert_eq!(sample(&text, "process_cpu_seconds_total"), "0.25");
     assert_eq!(sample(&text, "godwit_connections"), "3");
     assert_eq!(sample(&text, "godwit_store_table_bytes{family=\"archive\"}"), "42");
-    assert_eq!(sample(&text, "godwit_certificate_days_left{file=\"/etc/\\\"odd\\\".pem\"}"), "30.0");
+    let expiry = "godwit_certificate_expiry_timestamp_seconds{file=\"/etc/\\\"odd\\\".pem\"}";
+    assert_eq!(sample(&text, expiry), "2592010.0");
 }
 
 #[test]
 fn counts_of_hub_and_shards_arrive_under_their_names() {
     let facts = facts();
-    facts.hub.logins_failed.store(7, Ordering::Relaxed);
+    facts.hub.logins.store(7, Ordering::Relaxed);
     facts.hub.messages_stored.store(8, Ordering::Relaxed);
     facts.hub.writes_failed.store(9, Ordering::Relaxed);
     let text = encode(facts).expect("text");
-    assert_eq!(sample(&text, "godwit_logins_total{result=\"failed\"}"), "7");
+    assert_eq!(sample(&text, "godwit_logins_total"), "7");
     assert_eq!(sample(&text, "godwit_messages_total{stored=\"yes\"}"), "8");
     assert_eq!(sample(&text, "godwit_stanza_write_failures_total"), "9");
 }

@@ -26,6 +26,8 @@ impl Daemon {
             store: self.writer.stats(),
             health: self.writer.health(),
             store_memory: self.store.memory().ok(),
+            store_background: self.store.background().ok(),
+            store_rows: self.store.rows_by_cf().unwrap_or_default(),
             store_bytes: self.store.live_bytes_by_cf().unwrap_or_default(),
             disk_bytes: disk(&self.config().data_dir),
             certificates: self.certificates.status(),

@@ -34,7 +34,6 @@ impl Daemon {
     fn counters(&self) -> BTreeMap<String, u64> {
         let hub = &self.hub.counters;
         let of_hub = [
-            ("stanzas", &hub.stanzas),
             ("messages_stored", &hub.messages_stored),
             ("messages_unstored", &hub.messages_unstored),
             ("delivered", &hub.delivered),
@@ -42,12 +41,13 @@ impl Daemon {
             ("conflicts", &hub.conflicts),
             ("writes_failed", &hub.writes_failed),
             ("logins", &hub.logins),
-            ("logins_failed", &hub.logins_failed),
             ("resumed", &hub.resumed),
             ("panics", &hub.panics),
         ];
         let mut counters: BTreeMap<String, u64> =
             of_hub.iter().map(|(name, n)| ((*name).to_owned(), n.load(Ordering::Relaxed))).collect();
+        counters.insert("stanzas".into(), hub.stanzas.total());
+        counters.insert("logins_failed".into(), hub.logins_failed.total());
         for shard in &self.shard_stats {
             let of_shard = [
                 ("accepted", &shard.accepted),

@@ -213,6 +213,9 @@ fn figures_are_told() {
     let bytes = store.live_bytes_by_cf().unwrap();
     assert!(bytes.iter().any(|(cf, bytes)| *cf == Cf::Archive && *bytes > 0));
     assert!(bytes.iter().any(|(cf, bytes)| *cf == Cf::Roster && *bytes == 0));
+    assert!(store.rows_by_cf().unwrap().contains(&(Cf::Archive, 10)));
+    let background = store.background().unwrap();
+    assert_eq!((background.errors, background.slowed_to, background.stopped), (0, 0, false));
     let mut told = 0;
     // Ten messages, the schema version, the head.
     assert_eq!(store.verify(&mut |rows| told = rows).unwrap(), 12);
