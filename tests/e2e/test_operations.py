@@ -130,6 +130,37 @@ def test_contacts_lose_an_account_that_is_removed(own_daemon, running):
     assert daemon.ctl("account", "list").stdout.split().count("ann@localhost") == 0
 
 
+def test_where_a_message_is_can_be_asked_with_and_without_the_daemon(own_daemon):
+    daemon = own_daemon()
+    for name in ("ann", "ben"):
+        daemon.add_account(f"{name}@localhost", PASSWORD)
+    with RawClient(daemon) as ann:
+        ann.login("ann", PASSWORD)
+        for ident in ("m1", "m2"):
+            text = f"<body>words for {ident}</body>"
+            ann.send(f"<message to='ben@localhost' type='chat' id='{ident}'>{text}</message>")
+        ann.sync()
+        found = json.loads(daemon.ctl("account", "inspect", "ben@localhost", "--json").stdout)
+        assert found["sessions"] == [] and found["pending"]["messages"] == 2
+        assert [message["id"] for message in found["pending"]["first"]] == ["m1", "m2"]
+        with RawClient(daemon) as ben:
+            ben.login("ben", PASSWORD, resource="phone")
+            ben.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+            ben.send("<presence/>")
+            ben.until(lambda e: e.get("id") == "m2")
+            said = daemon.ctl("account", "inspect", "ben@localhost").stdout
+            assert said.count("sent to phone, not acknowledged") == 2 and "2 messages wait" in said
+            ben.cut()
+        deadline = time.monotonic() + SECONDS_MAX
+        while "waits until" not in (said := daemon.ctl("account", "inspect", "ben@localhost").stdout):
+            assert time.monotonic() < deadline, said
+    daemon.stop()
+    said = daemon.ctl("account", "inspect", "ben@localhost")
+    assert "2 messages wait" in said.stdout and "m1" in said.stdout and "no daemon is running" in said.stdout
+    assert "words for" not in said.stdout
+    assert daemon.ctl("account", "inspect", "nobody@localhost", check=False).returncode == 4
+
+
 def test_a_generated_password_logs_in(daemon):
     printed = daemon.ctl("account", "add", "made@localhost", "--generate").stdout.split()
     logged_in = False

@@ -2,6 +2,7 @@
 //! lets their effects happen when they are durable.
 use crate::archive::ArchiveSettings;
 use crate::ghosts::Ghosts;
+use crate::inquiry::Inquiries;
 use crate::list::Modules;
 use crate::module::Cx;
 use crate::note::{Address, Background, Post};
@@ -158,6 +159,8 @@ pub struct Hub {
     pub(crate) ghosts: Ghosts,
     /// The store's newest position at the start.
     pub(crate) began: u64,
+    /// Inquiries that wait for sessions to report.
+    pub(crate) inquiries: Inquiries,
     /// Failed logins by source.
     pub(crate) failures: Throttle,
     /// Registrations by source.
@@ -181,6 +184,7 @@ impl Hub {
             modules: Modules::all(),
             caps: crate::xep0115_caps::Cache::default(),
             counters: Arc::default(),
+            inquiries: Inquiries::default(),
             failures: Throttle::new(60_000),
             registrations: Throttle::new(3_600_000),
         })

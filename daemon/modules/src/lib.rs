@@ -18,6 +18,8 @@ pub mod feed;
 mod ghosts;
 mod host;
 pub mod hub;
+pub mod inquiry;
+pub mod inspect;
 pub mod list;
 pub mod login;
 pub mod module;

@@ -142,6 +142,9 @@ impl ShardState {
             return self.end_waiting(address.session, now);
         }
         if let Some(waiting) = self.waiting.get_mut(&address.session) {
+            if let Event::Report(inquiry) = event {
+                return self.hub.inquiries.answer(inquiry, &waiting.bound, Some(waiting.until));
+            }
             match waiting.bound.deliver_detached(event, &self.settings) {
                 Detached::Kept => {}
                 Detached::Unstored => self.hub.note_unstored(&waiting.bound),

@@ -3,6 +3,7 @@
 use crate::admin::protocol::{AccountRow, Accounts, Answer, Failure, FailureKind, ROWS_MAX, Request};
 use godwit_modules::Settings;
 use godwit_modules::accounts::{self, AccountError};
+use godwit_modules::inspect::Inspection;
 use godwit_store::{Outcome, Read, Tx, TxError};
 use godwit_wire::Jid;
 use std::ops::ControlFlow;
@@ -20,6 +21,8 @@ pub struct Access<'a> {
     pub settings: &'a Settings,
     /// Removes an account: makes the transaction, and has it committed.
     pub remove: &'a dyn Fn(&Jid) -> Result<Outcome, AccountError>,
+    /// Looks at an account.
+    pub inspect: &'a dyn Fn(&Jid) -> Result<Inspection, AccountError>,
     /// Milliseconds since 1970.
     pub now: u64,
     /// Cryptographically random bytes.
@@ -43,6 +46,10 @@ impl Access<'_> {
             Request::AccountRemove { jid } => {
                 let jid = self.address(jid)?;
                 retry(|| (self.remove)(&jid))
+            }
+            Request::AccountInspect { jid } => {
+                let found = (self.inspect)(&self.address(jid)?).map_err(|e| failure(&e))?;
+                Ok(Answer::Inspection(Box::new(found)))
             }
             Request::AccountList { after } => self.list(after.as_deref()),
             Request::Status | Request::Sessions { .. } => {
@@ -128,6 +135,7 @@ mod tests {
             commit: &|_| Ok(Vec::new()),
             settings: &crate::run::hub_settings(&crate::testing::config(), [0; 32]),
             remove: &|_| Ok(Ok(Vec::new())),
+            inspect: &|jid| godwit_modules::inspect::without_daemon(store, jid),
             now: 1,
             random: &|_| {},
         };

@@ -5,7 +5,7 @@
 
 use crate::negotiation::{Negotiation, Step};
 use crate::replay::{Kept, Replay};
-use crate::{Bound, Cx, Event, Millis, TlsSummary};
+use crate::{Bound, Cx, Event, Millis, Request, TlsSummary};
 use godwit_wire::element::Header;
 use godwit_wire::{Element, FrameKind, Framer, Scan, Scope};
 
@@ -193,6 +193,7 @@ impl Connection {
                 bound.persisted(h, durable);
                 self.after_persisted(durable, cx);
             }
+            Event::Report(inquiry) => cx.out.requests.push(Request::Report(inquiry)),
             Event::Hold => self.link.held = true,
             Event::Release => self.link.held = false,
             event => return Err(event),

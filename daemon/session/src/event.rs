@@ -194,6 +194,8 @@ pub enum Request {
         /// For the log.
         reason: &'static str,
     },
+    /// Look at the session, for an inquiry of this number (the answer to [`Event::Report`]).
+    Report(u64),
     /// Send what is in `out`, then close the connection (TLS close_notify first).
     Close,
 }
@@ -321,6 +323,8 @@ pub enum Event {
         /// It is in the store.
         durable: bool,
     },
+    /// An inquiry of this number wants to know the session's state → [`Request::Report`].
+    Report(u64),
     /// Read nothing further for now (the stanza just requested needs the store to be current).
     Hold,
     /// Go on reading.

@@ -4,6 +4,7 @@
 //! milliseconds since 1970 (`_ms`), sizes bytes (`_bytes`), durations seconds (`_s`).
 use crate::alloc::Memory;
 use crate::limits::Ceiling;
+use godwit_modules::inspect::Inspection;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use zeroize::Zeroize;
@@ -42,6 +43,11 @@ pub enum Request {
     AccountList {
         /// Only those behind this one.
         after: Option<String>,
+    },
+    /// Where an account's messages are → [`Answer::Inspection`].
+    AccountInspect {
+        /// Bare JID.
+        jid: String,
     },
     /// → [`Answer::Status`].
     Status,
@@ -95,6 +101,7 @@ pub enum Reply {
 pub enum Answer {
     Done,
     Accounts(Accounts),
+    Inspection(Box<Inspection>),
     Status(Box<Status>),
     Sessions(Sessions),
 }

@@ -58,6 +58,8 @@ pub enum Account {
     Remove(Jid),
     /// List the accounts in the order of their addresses.
     List(Json),
+    /// Show where an account's messages are: its sessions, what waits, its archive. Never a message's text.
+    Inspect(Inspect),
 }
 
 /// An account.
@@ -65,6 +67,16 @@ pub enum Account {
 pub struct Jid {
     /// Address of the account, like alice@example.org.
     pub jid: String,
+}
+
+/// An account, and the form of the output.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// Address of the account, like alice@example.org.
+    pub jid: String,
+    /// Form of the output.
+    #[command(flatten)]
+    pub form: Json,
 }
 
 /// An account and where its password comes from.

@@ -2,6 +2,7 @@
 //! error.
 
 mod account_add;
+mod account_inspect;
 mod account_list;
 mod account_passwd;
 mod account_remove;
@@ -29,6 +30,7 @@ pub fn run(ctl: &Ctl) -> ExitCode {
         Command::Account(Account::Passwd(args)) => account_passwd::run(ctl, args),
         Command::Account(Account::Remove(args)) => account_remove::run(ctl, args),
         Command::Account(Account::List(args)) => account_list::run(ctl, args),
+        Command::Account(Account::Inspect(args)) => account_inspect::run(ctl, args),
         Command::Status(args) => status::run(ctl, args),
         Command::Sessions(args) => sessions::run(ctl, args),
         Command::Limits(args) => limits::run(args),

@@ -3,7 +3,7 @@ use crate::accounts::Access;
 use crate::admin::protocol::{Answer, Failure, Operations, Request};
 use crate::config::Config;
 use crossbeam_channel::{Sender, bounded};
-use godwit_modules::removal;
+use godwit_modules::{inspect, removal};
 use godwit_store::{Clock, Opened, Outcome, Sink, StoreError, Submit, Tx, TxError};
 use godwit_wire::Jid;
 
@@ -59,11 +59,13 @@ impl Operations for Offline {
             let (store, random) = (&*self.opened.store, &crate::random::fill);
             removal::without_daemon(store, &self.settings, (self.clock)(), random, jid).map(commit)
         };
+        let inspect = |jid: &Jid| inspect::without_daemon(&*self.opened.store, jid);
         let access = Access {
             store: &*self.opened.store,
             commit: &commit,
             settings: &self.settings,
             remove: &remove,
+            inspect: &inspect,
             now: (self.clock)(),
             random: &crate::random::fill,
         };

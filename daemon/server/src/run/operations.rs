@@ -5,10 +5,15 @@ use crate::admin::protocol::{Answer, Failure, Operations, ROWS_MAX, Request, Ses
 use crossbeam_channel::bounded;
 use godwit_modules::Completion;
 use godwit_modules::accounts::AccountError;
+use godwit_modules::inspect::Inspection;
 use godwit_modules::registry::Live;
 use godwit_store::{Outcome, Submit, Tx, TxError};
 use godwit_wire::Jid;
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// For the next session to say how it is; from the first that does not on, they are shown without it.
+const REPORT_WAIT: Duration = Duration::from_secs(2);
 
 impl Operations for Daemon {
     fn call(&self, request: Request) -> Result<Answer, Failure> {
@@ -25,11 +30,13 @@ impl Daemon {
         let settings = self.hub.settings();
         let commit = |tx: Tx| self.commit(tx);
         let remove = |jid: &Jid| self.remove(jid);
+        let inspect = |jid: &Jid| self.inspect(jid);
         let access = Access {
             store: &*self.store,
             commit: &commit,
             settings: &settings,
             remove: &remove,
+            inspect: &inspect,
             now: (self.clock)(),
             random: &crate::random::fill,
         };
@@ -40,7 +47,10 @@ impl Daemon {
                 tracing::info!(account = jid, "password changed by godwitctl")
             }
             Request::AccountRemove { jid } => tracing::info!(account = jid, "account removed by godwitctl"),
-            Request::AccountList { .. } | Request::Status | Request::Sessions { .. } => {}
+            Request::AccountInspect { .. }
+            | Request::AccountList { .. }
+            | Request::Status
+            | Request::Sessions { .. } => {}
         }
         Ok(answer)
     }
@@ -65,6 +75,13 @@ impl Daemon {
         });
         self.hub.remove_account(jid, told_by)?;
         Ok(told.recv().unwrap_or(Err(TxError::Closing)))
+    }
+
+    /// Sessions are asked on their shards' threads, which answer within a turn of their loop.
+    fn inspect(&self, jid: &Jid) -> Result<Inspection, AccountError> {
+        let mut inquiry = self.hub.inquire(jid);
+        inquiry.collect(&|told| told.recv_timeout(REPORT_WAIT).ok());
+        self.hub.inspect(inquiry)
     }
 
     fn sessions(&self, after: Option<&str>) -> Sessions {

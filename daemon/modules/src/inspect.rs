@@ -1,0 +1,283 @@
+//! "Where is my message?": the state of one account in plain data, for the administrator. From the store
+//! alone, or with what its sessions say of themselves (`inquiry.rs`).
+//!
+//! Reads a bounded number of rows; what lies beyond is said to be there and not counted. Never holds the body
+//! of a message.
+use crate::accounts::{self, AccountError};
+use crate::archive;
+use crate::delivery::Delivery;
+use crate::row::Row;
+use godwit_session::SessionId;
+use godwit_store::{Cf, Owner, Range, Read, Seq, StoreError, schema};
+use godwit_wire::element::Scope;
+use godwit_wire::{Element, Jid, ns};
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+
+/// Rows of the archive that are looked at.
+const ROWS_MAX: u64 = 200_000;
+/// Rows, from the newest on, in which markers are looked for, and conversations for which one is shown.
+const MARKER_ROWS_MAX: usize = 2_000;
+const MARKERS_MAX: usize = 20;
+/// Waiting messages that are listed.
+const LISTED_MAX: usize = 20;
+
+/// An account's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// Bare JID.
+    pub jid: String,
+    /// When the account was made.
+    pub created_ms: u64,
+    /// Its sessions; `None`: no daemon was asked.
+    pub sessions: Option<Vec<Session>>,
+    /// Messages that no client has acknowledged.
+    pub pending: Pending,
+    /// Its archive.
+    pub archive: Size,
+    /// How far it has read, by the markers that its clients sent (XEP-0333), the newest first.
+    pub displayed: Vec<Displayed>,
+}
+
+/// A session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Resource.
+    pub resource: String,
+    /// The client's address, if it is known.
+    pub peer: Option<String>,
+    /// When it was bound.
+    pub since_ms: u64,
+    /// Its presence priority; `None` while unavailable.
+    pub priority: Option<i8>,
+    /// It gets messages to the bare JID.
+    pub reads: bool,
+    /// What it said of itself; `None`: it did not answer in time.
+    pub report: Option<Report>,
+}
+
+/// What a session says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Its connection broke; until then it waits to be resumed (XEP-0198).
+    pub waits_until_ms: Option<u64>,
+    /// Its client acknowledges what it gets (XEP-0198); otherwise what reached the kernel counts as received.
+    pub acknowledges: bool,
+    /// Stanzas sent and not acknowledged, messages and others.
+    pub unacked: u64,
+    /// Ids of the stored messages among them, oldest first; the first ones if there are many.
+    pub unacked_ids: Vec<String>,
+    /// All stored messages up to here were sent to it, or are not for it.
+    pub sent_upto: String,
+}
+
+/// Messages that wait.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// How many.
+    pub messages: u64,
+    /// Bytes of their rows.
+    pub bytes: u64,
+    /// There are more that were not counted.
+    pub more: bool,
+    /// When the oldest was committed.
+    pub oldest_ms: Option<u64>,
+    /// When the newest was.
+    pub newest_ms: Option<u64>,
+    /// The oldest ones.
+    pub first: Vec<Message>,
+}
+
+/// A message that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Its id in the archive.
+    pub stanza_id: String,
+    /// The id that its sender gave it.
+    pub id: Option<String>,
+    /// Bare JID of the sender.
+    pub from: String,
+    /// Resource it is addressed to; `None`: to the bare JID.
+    pub resource: Option<String>,
+    /// When it was committed.
+    pub at_ms: u64,
+    /// Resources to which it was sent and which have not acknowledged it.
+    pub sent_to: Vec<String>,
+}
+
+/// Rows of an archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// How many.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// There are more that were not counted.
+    pub more: bool,
+    /// When the oldest was committed.
+    pub oldest_ms: Option<u64>,
+    /// When the newest was.
+    pub newest_ms: Option<u64>,
+}
+
+/// A conversation that was read up to a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Displayed {
+    /// The other side.
+    pub with: String,
+    /// Id of the message, as the marker says it.
+    pub id: String,
+    /// When the marker was sent.
+    pub at_ms: u64,
+}
+
+/// An account that is online.
+pub(crate) struct Online {
+    pub(crate) delivery: Delivery,
+    pub(crate) sessions: Vec<(SessionId, Session)>,
+}
+
+/// Inspects an account in a store that no daemon uses.
+pub fn without_daemon(store: &dyn Read, jid: &Jid) -> Result<Inspection, AccountError> {
+    inspect(store, jid, None).map(|found| Inspection { sessions: None, ..found })
+}
+
+pub(crate) fn inspect(
+    store: &dyn Read,
+    jid: &Jid,
+    online: Option<Online>,
+) -> Result<Inspection, AccountError> {
+    let bare = jid.bare_str();
+    let record = accounts::read(store, bare)?.ok_or_else(|| AccountError::Missing(bare.into()))?;
+    let owner = Owner(record.owner);
+    let (delivery, sessions) = match online {
+        Some(online) => (online.delivery, online.sessions),
+        None => (load(store, owner)?, Vec::new()),
+    };
+    let sessions: Vec<Session> = sessions.into_iter().map(|(_, session)| session).collect();
+    Ok(Inspection {
+        jid: bare.into(),
+        created_ms: record.created_ms,
+        pending: pending(store, owner, &delivery, &sessions)?,
+        archive: size(store, owner)?,
+        displayed: displayed(store, owner)?,
+        sessions: Some(sessions),
+    })
+}
+
+fn load(store: &dyn Read, owner: Owner) -> Result<Delivery, StoreError> {
+    let saved = store.get(Cf::State, &schema::state(owner, schema::State::Delivery))?;
+    Delivery::load(saved.as_deref(), store.head().0)
+        .ok_or_else(|| StoreError::Corrupt("the delivery record cannot be read".into()))
+}
+
+impl Pending {
+    fn add(&mut self, seq: u64, row: &Row<'_>, bytes: usize, sessions: &[Session]) {
+        let at_ms = Seq(seq).millis();
+        self.messages += 1;
+        self.bytes += bytes as u64;
+        self.oldest_ms = self.oldest_ms.or(Some(at_ms));
+        self.newest_ms = Some(at_ms);
+        if self.first.len() < LISTED_MAX {
+            self.first.push(message(seq, row, sessions));
+        }
+    }
+}
+
+/// The listed positions first: they are all before the others.
+fn pending(
+    store: &dyn Read,
+    owner: Owner,
+    delivery: &Delivery,
+    sessions: &[Session],
+) -> Result<Pending, StoreError> {
+    let mut pending = Pending::default();
+    for &seq in delivery.owed() {
+        if let Some(value) = store.get(Cf::Archive, &schema::archive(owner, Seq(seq)))?
+            && let Some(row) = Row::decode(&value)
+        {
+            pending.add(seq, &row, value.len(), sessions);
+        }
+    }
+    pending.more = each(store, owner, delivery.frontier(), false, ROWS_MAX, &mut |seq, row, bytes| {
+        if row.incoming && delivery.is_pending(seq) {
+            pending.add(seq, row, bytes, sessions);
+        }
+    })?;
+    Ok(pending)
+}
+
+fn message(seq: u64, row: &Row<'_>, sessions: &[Session]) -> Message {
+    let stanza_id = archive::id(seq);
+    let has = |session: &&Session| {
+        session.report.as_ref().is_some_and(|report| report.unacked_ids.contains(&stanza_id))
+    };
+    Message {
+        id: parsed(row).and_then(|stanza| stanza.root().attr("id").map(Into::into)),
+        from: row.with.into(),
+        resource: (!row.resource.is_empty()).then(|| row.resource.into()),
+        at_ms: Seq(seq).millis(),
+        sent_to: sessions.iter().filter(has).map(|session| session.resource.clone()).collect(),
+        stanza_id,
+    }
+}
+
+fn parsed(row: &Row<'_>) -> Option<Element> {
+    Element::parse(row.stanza, &Scope::client()).ok()
+}
+
+fn size(store: &dyn Read, owner: Owner) -> Result<Size, StoreError> {
+    let mut size = Size::default();
+    size.more = each(store, owner, 0, false, ROWS_MAX, &mut |seq, _, bytes| {
+        size.rows += 1;
+        size.bytes += bytes as u64;
+        size.oldest_ms = size.oldest_ms.or(Some(Seq(seq).millis()));
+        size.newest_ms = Some(Seq(seq).millis());
+    })?;
+    if size.more {
+        each(store, owner, 0, true, 1, &mut |seq, _, _| size.newest_ms = Some(Seq(seq).millis()))?;
+    }
+    Ok(size)
+}
+
+/// The last marker that the account sent in each of its recent conversations.
+fn displayed(store: &dyn Read, owner: Owner) -> Result<Vec<Displayed>, StoreError> {
+    let mut found: Vec<Displayed> = Vec::new();
+    each(store, owner, 0, true, MARKER_ROWS_MAX as u64, &mut |seq, row, _| {
+        if row.incoming || found.len() >= MARKERS_MAX || found.iter().any(|known| known.with == row.with) {
+            return;
+        }
+        let stanza = parsed(row);
+        let marker = stanza.as_ref().and_then(|stanza| stanza.root().child("displayed", ns::CHAT_MARKERS));
+        if let Some(id) = marker.and_then(|marker| marker.attr("id")) {
+            found.push(Displayed { with: row.with.into(), id: id.into(), at_ms: Seq(seq).millis() });
+        }
+    })?;
+    Ok(found)
+}
+
+/// Visits rows after a position, at most so many; true if there are more. A row that cannot be read is left
+/// out: there is another command that verifies the store.
+fn each(
+    store: &dyn Read,
+    owner: Owner,
+    after: u64,
+    reverse: bool,
+    rows_max: u64,
+    visit: &mut dyn FnMut(u64, &Row<'_>, usize),
+) -> Result<bool, StoreError> {
+    let (start, end) = schema::archives(owner, Seq(after), store.head());
+    let (mut rows, mut more) = (0, false);
+    store.scan(&Range { cf: Cf::Archive, start, end, reverse }, &mut |key, value| {
+        if rows >= rows_max {
+            more = true;
+            return ControlFlow::Break(());
+        }
+        rows += 1;
+        if let (Some(seq), Some(row)) = (schema::archive_seq(key), Row::decode(value)) {
+            visit(seq.0, &row, value.len());
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(more)
+}

@@ -1,0 +1,98 @@
+//! Where an account's messages are, as the administrator is told.
+#![allow(clippy::unwrap_used, reason = "a test that fails says so")]
+
+use godwit_modules::inspect::{Inspection, without_daemon};
+use godwit_sim::{ClientId, World};
+use godwit_wire::Jid;
+
+fn jid(name: &str) -> Jid {
+    Jid::new(Some(name), "example.org", None).unwrap()
+}
+
+fn world() -> (World, ClientId) {
+    let mut w = World::new(4, 2);
+    ["alice", "bob"].iter().for_each(|name| w.account(name));
+    let alice = w.online("alice", "a");
+    (w, alice)
+}
+
+fn send(w: &mut World, from: ClientId, to: &str, id: &str) {
+    w.send(
+        from,
+        &format!("<message to='{to}@example.org' type='chat' id='{id}'><body>secret {id}</body></message>"),
+    );
+}
+
+/// Asks the sessions and lets the world answer.
+fn inspect(w: &mut World, name: &str) -> Inspection {
+    let mut inquiry = w.hub.inquire(&jid(name));
+    w.settle();
+    inquiry.collect(&|told| told.try_recv().ok());
+    w.hub.inspect(inquiry).unwrap()
+}
+
+fn enable(w: &mut World, name: &str, resource: &str) -> ClientId {
+    let id = w.login(name, resource);
+    w.send(id, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
+    w.send(id, "<presence/>");
+    w.take(id);
+    id
+}
+
+#[test]
+fn what_waits_is_shown_with_and_without_a_daemon() {
+    let (mut w, alice) = world();
+    for n in 0..30 {
+        send(&mut w, alice, "bob", &format!("m{n}"));
+    }
+    let found = inspect(&mut w, "bob");
+    assert_eq!(found.sessions, Some(Vec::new()));
+    assert_eq!((found.pending.messages, found.pending.more, found.pending.first.len()), (30, false, 20));
+    let first = &found.pending.first[0];
+    assert_eq!((first.from.as_str(), first.id.as_deref()), ("alice@example.org", Some("m0")));
+    assert_eq!((first.at_ms, first.sent_to.len()), (w.now(), 0));
+    assert_eq!((found.archive.rows, found.archive.oldest_ms), (30, Some(first.at_ms)));
+    let offline = without_daemon(&*w.store, &jid("bob")).unwrap();
+    assert_eq!(offline, Inspection { sessions: None, ..found });
+    assert!(!format!("{offline:?}").contains("secret"), "never the body");
+}
+
+#[test]
+fn each_session_says_what_it_was_sent() {
+    let (mut w, alice) = world();
+    let (phone, _desk) = (enable(&mut w, "bob", "phone"), enable(&mut w, "bob", "desk"));
+    for id in ["one", "two"] {
+        send(&mut w, alice, "bob", id);
+    }
+    let found = inspect(&mut w, "bob");
+    let sent: Vec<_> = found.pending.first.iter().map(|message| message.sent_to.join(" ")).collect();
+    assert_eq!(sent, ["phone desk", "phone desk"]);
+    w.send(phone, "<a xmlns='urn:xmpp:sm:3' h='3'/>"); // one of presences and the first message
+    let before = found.pending.first[0].stanza_id.clone();
+    let found = inspect(&mut w, "bob");
+    let ids: Vec<_> = found.pending.first.iter().map(|message| message.id.clone().unwrap()).collect();
+    assert_eq!(ids, ["two"], "one client has the other");
+    let sessions = found.sessions.unwrap();
+    let desk = sessions.iter().find(|session| session.resource == "desk").unwrap();
+    let report = desk.report.as_ref().unwrap();
+    assert!(report.acknowledges && report.unacked_ids.contains(&before), "{report:?}");
+}
+
+#[test]
+fn a_session_that_waits_to_be_resumed_says_until_when() {
+    let (mut w, alice) = world();
+    let phone = enable(&mut w, "bob", "phone");
+    w.cut(phone);
+    send(&mut w, alice, "bob", "late");
+    let found = inspect(&mut w, "bob");
+    let sessions = found.sessions.unwrap();
+    let report = sessions[0].report.as_ref().unwrap();
+    assert_eq!(report.waits_until_ms, Some(w.now() + 600_000));
+    assert_eq!(found.pending.first[0].sent_to.len(), 0);
+}
+
+#[test]
+fn an_account_that_is_not_there_is_missing() {
+    let (w, _) = world();
+    assert!(without_daemon(&*w.store, &jid("nobody")).is_err());
+}
