@@ -52,7 +52,12 @@ impl Hub {
                 Effect::Directed(to, false) => {
                     self.entry(origin, |entry| entry.directed.retain(|jid| *jid != to));
                 }
-                Effect::Probe { bare, to } => self.probe(origin, &bare, to.as_deref(), post),
+                Effect::Probe { bare, to } => {
+                    self.probe(origin, &bare, to.as_deref(), post);
+                    if let Some(to) = to {
+                        self.granted(&bare, &to);
+                    }
+                }
                 Effect::Gone { bare, to } => self.gone(&bare, &to, post),
                 Effect::Caps(caps) => self.caps(origin, caps),
                 Effect::Notify { notice, to } => self.notify(&notice, &to, post),

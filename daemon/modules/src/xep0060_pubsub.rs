@@ -257,14 +257,14 @@ fn items(cx: &Cx<'_>, iq: &Iq<'_>, items: Node<'_>, fx: &mut Effects) -> Result<
     }
     let wanted = Wanted::of(items, iq.payload)?;
     if wanted.is_small() {
-        iq.result(&read(cx.store, owner, node, &wanted)?, fx);
+        iq.result(&read(cx.store, owner, node, &wanted, cx.origin.room)?, fx);
         return Ok(());
     }
-    let (node, stanza) = (node.to_owned(), iq.stanza.clone());
+    let (node, stanza, room) = (node.to_owned(), iq.stanza.clone(), cx.origin.room);
     fx.slow = Some(Box::new(move |slow| {
         let mut fx = Effects::default();
         let mut out = Vec::new();
-        stanza.iq_result(&mut out, &read(slow.store, owner, &node, &wanted)?);
+        stanza.iq_result(&mut out, &read(slow.store, owner, &node, &wanted, room)?);
         fx.send(out);
         Ok(fx)
     }));
@@ -276,12 +276,16 @@ fn read(
     owner: u64,
     node: &str,
     wanted: &Wanted,
+    room: usize,
 ) -> Result<Vec<u8>, StanzaError> {
-    read::items(store, owner, node, wanted).map_err(|error| match error {
+    read::items(store, owner, node, wanted, room).map_err(|error| match error {
         ReadError::Store(error) => unreadable(error),
         ReadError::NoSuchItem => not_found(),
         ReadError::TooMuch => StanzaError::new(Condition::NotAcceptable)
             .with_text("together these items are too large for one answer; ask for fewer"),
+        ReadError::NoRoom => {
+            StanzaError::new(Condition::ResourceConstraint).with_text("too much is unacknowledged; try again")
+        }
     })
 }
 

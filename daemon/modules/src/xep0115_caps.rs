@@ -82,8 +82,8 @@ impl Cache {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).put(key, Arc::clone(caps));
     }
 
-    /// Hashes kept.
-    pub fn count(&self) -> usize {
+    #[cfg(test)]
+    fn count(&self) -> usize {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.young.len() + all.old.len()
     }

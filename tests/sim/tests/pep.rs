@@ -1,5 +1,7 @@
 //! Personal eventing through the whole server: what clients do at login, who is told, who may read.
 use godwit_sim::{ClientId, World};
+use godwit_store::{Cf, Owner, Range, Read as _, schema};
+use std::ops::ControlFlow;
 
 const OPEN: &[(&str, &str)] = &[("pubsub#access_model", "open")];
 /// What XEP-0402 and XEP-0490 demand.
@@ -235,6 +237,42 @@ fn whoever_comes_online_gets_the_last_items_once() {
 }
 
 #[test]
+fn a_new_subscriber_gets_the_last_items() {
+    let mut w = world();
+    let alice = w.online("alice", "a");
+    ok(&ask(&mut w, alice, &publish("urn:mood", "", "<mood xmlns='urn:mood'/>", &[])));
+    let bob = interested(&mut w, "bob", "b", &["urn:mood"]);
+    w.send(bob, "<presence to='alice@example.org' type='subscribe'/>");
+    assert!(!w.take(bob).contains("<mood"), "not yet");
+    w.send(alice, "<presence to='bob@example.org' type='subscribed'/>");
+    let told = w.take(bob);
+    assert!(told.contains("<mood xmlns='urn:mood'/>"), "{told}");
+}
+
+#[test]
+fn a_removed_account_leaves_no_item() {
+    let mut w = world();
+    let alice = w.online("alice", "a");
+    ok(&ask(&mut w, alice, &publish("urn:mood", "", "<mood xmlns='urn:mood'/>", &[])));
+    let owner = w.hub.registry.with("alice@example.org", |live| live.owner).expect("online");
+    let rows = |w: &World| {
+        let (start, end) = schema::everything(Owner(owner));
+        let mut rows = 0;
+        let range = Range { cf: Cf::Pep, start, end, reverse: false };
+        w.store
+            .scan(&range, &mut |_, _| {
+                rows += 1;
+                ControlFlow::Continue(())
+            })
+            .expect("readable");
+        rows
+    };
+    assert_eq!(rows(&w), 4, "totals, node, item and its place");
+    w.send(alice, "<iq type='set' id='x'><query xmlns='jabber:iq:register'><remove/></query></iq>");
+    assert_eq!(rows(&w), 0);
+}
+
+#[test]
 fn a_proved_hash_is_asked_for_once() {
     let mut w = world();
     // sha-1 of `client/pc//<urn:mood+notify<`
@@ -327,6 +365,33 @@ fn pages_of_items() {
     let past = ask(&mut w, alice, &page("<max>3</max><after>i9</after>"));
     assert!(past.contains("<count>10</count>") && !past.contains("<item "), "{past}");
     refused(&ask(&mut w, alice, &page("<max>3</max><after>gone</after>")), &["<item-not-found "]);
+}
+
+#[test]
+fn a_client_that_acknowledges_nothing_is_refused_and_not_cut_off() {
+    let mut w = world();
+    let writer = w.online("alice", "w");
+    let big = format!("<x xmlns='urn:x'>{}</x>", "y".repeat(90_000));
+    for n in 0..6 {
+        ok(&ask(&mut w, writer, &publish("n", &format!("i{n}"), &big, PRIVATE)));
+    }
+    let all = ask(&mut w, writer, &get("", "n", ""));
+    assert!(
+        all.contains("'i5'") && all.contains("<count>6</count>"),
+        "the latest that fit, and how many there are"
+    );
+    let both = "<item id='i1'/><item id='i2'/>";
+    refused(&ask(&mut w, writer, &get("", "n", both)), &["<not-acceptable "]);
+    let reader = w.login("alice", "r");
+    w.send(reader, "<enable xmlns='urn:xmpp:sm:3'/>");
+    w.take(reader);
+    let one = get("", "n", "<item id='i1'/>");
+    ok(&ask(&mut w, reader, &one));
+    ok(&ask(&mut w, reader, &one));
+    refused(&ask(&mut w, reader, &one), &["<resource-constraint "]);
+    w.send(reader, "<a xmlns='urn:xmpp:sm:3' h='3'/>");
+    w.take(reader);
+    ok(&ask(&mut w, reader, &one));
 }
 
 #[test]

@@ -14,13 +14,15 @@ use crate::xep0115_caps::Caps;
 use crate::{accounts, feed, roster};
 use godwit_session::{Event, Outgoing};
 use godwit_store::{Read, StoreError};
-use godwit_wire::{Writer, ns};
+use godwit_wire::{Jid, Writer, ns};
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Bytes of last items sent to one session at once. A client that sees the presence of a great many contacts
 /// has to ask for the rest; it could not take it all at once.
 const LAST_BYTES_MAX: usize = 128 * 1024;
+/// The same when one more contact's presence is seen.
+const GRANTED_BYTES_MAX: usize = 32 * 1024;
 
 /// What a session wants to hear of.
 #[derive(Debug, Default)]
@@ -36,10 +38,18 @@ pub struct Interest {
 struct Catching {
     /// Which reading: one that the session has since given up finds another.
     token: Arc<()>,
-    /// Nodes it wants and that are still to be read.
-    nodes: Vec<Box<str>>,
+    /// What is still to be read. As long as what the session announces and is granted in one reading's time.
+    wanted: Vec<Wanted>,
     /// Whose nodes it was notified of meanwhile. At most one for each contact and node that it wants.
     told: HashSet<(u64, Box<str>)>,
+}
+
+/// Nodes to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wanted {
+    /// Of this account; otherwise of the session's own and of all contacts whose presence it sees.
+    of: Option<Box<str>>,
+    nodes: Vec<Box<str>>,
 }
 
 impl Interest {
@@ -47,20 +57,23 @@ impl Interest {
     fn announce(&mut self, caps: Arc<Caps>) -> Option<Arc<()>> {
         let news: Vec<Box<str>> = caps.news(self.caps.as_deref()).map(Into::into).collect();
         self.caps = Some(caps);
-        if news.is_empty() {
+        self.want(Wanted { of: None, nodes: news })
+    }
+
+    /// The account sees the presence of another one from now on. `Some` as above.
+    fn granted(&mut self, of: &str) -> Option<Arc<()>> {
+        let nodes = self.caps.as_ref()?.news(None).map(Into::into).collect();
+        self.want(Wanted { of: Some(of.into()), nodes })
+    }
+
+    fn want(&mut self, wanted: Wanted) -> Option<Arc<()>> {
+        if wanted.nodes.is_empty() {
             return None;
         }
-        match &mut self.catching {
-            Some(catching) => {
-                catching.nodes.extend(news);
-                None
-            }
-            None => {
-                let catching =
-                    self.catching.insert(Box::new(Catching { nodes: news, ..Catching::default() }));
-                Some(Arc::clone(&catching.token))
-            }
-        }
+        let begin = self.catching.is_none();
+        let catching = self.catching.get_or_insert_default();
+        catching.wanted.push(wanted);
+        begin.then(|| Arc::clone(&catching.token))
     }
 
     /// Wants to hear of this node; notes that it now does.
@@ -76,14 +89,13 @@ impl Interest {
         self.catching.as_deref_mut().filter(|catching| Arc::ptr_eq(&catching.token, token))
     }
 
-    /// The nodes to read next; with none left the reading is over.
-    fn next(&mut self, token: &Arc<()>) -> Option<Vec<Box<str>>> {
-        let nodes = std::mem::take(&mut self.catching(token)?.nodes);
-        if nodes.is_empty() {
+    /// What to read next; with nothing left the reading is over.
+    fn next(&mut self, token: &Arc<()>) -> Option<Wanted> {
+        let next = self.catching(token)?.wanted.pop();
+        if next.is_none() {
             self.catching = None;
-            return None;
         }
-        Some(nodes)
+        next
     }
 }
 
@@ -108,8 +120,32 @@ impl Hub {
         let token = self
             .registry
             .with(&origin.address.bare, |live| live.session(origin.address.session).and_then(announce));
-        let Some(token) = token.flatten() else { return };
-        let (hub, origin) = (Arc::clone(self), origin.clone());
+        if let Some(token) = token.flatten() {
+            self.catch_up_later(origin.clone(), token);
+        }
+    }
+
+    /// An account sees the presence of another one from now on: to each of its sessions as if it had just
+    /// come online.
+    pub(crate) fn granted(self: &Arc<Self>, of: &str, to: &str) {
+        let begun = self.registry.with(to, |live| {
+            let (owner, bare) = (live.owner, Arc::clone(&live.bare));
+            let available = live.sessions.iter_mut().filter(|entry| entry.presence.is_some());
+            let begun = available.filter_map(|entry| {
+                let token = entry.interest.granted(of)?;
+                let jid = Jid::parse(&format!("{bare}/{}", entry.resource)).ok()?;
+                let address = Address { session: entry.id, bare: Arc::clone(&bare) };
+                Some((Origin { address, owner, jid, place: entry.place, room: GRANTED_BYTES_MAX }, token))
+            });
+            begun.collect::<Vec<_>>()
+        });
+        for (origin, token) in begun.unwrap_or_default() {
+            self.catch_up_later(origin, token);
+        }
+    }
+
+    fn catch_up_later(self: &Arc<Self>, origin: Origin, token: Arc<()>) {
+        let hub = Arc::clone(self);
         let (address, kept) = (origin.address.clone(), Arc::clone(&token));
         let queued = self.outside.background.run(Box::new(move || hub.catch_up(&origin, &token)));
         if !queued {
@@ -127,13 +163,13 @@ impl Hub {
     /// On a worker: reads and sends, until there is nothing more that the session wants.
     fn catch_up(&self, origin: &Origin, token: &Arc<()>) {
         let mut post = Poster::new(self.outside.post.shards());
-        let mut room = LAST_BYTES_MAX;
+        let mut room = LAST_BYTES_MAX.min(origin.room / 2);
         loop {
-            let nodes = self.registry.with(&origin.address.bare, |live| {
+            let wanted = self.registry.with(&origin.address.bare, |live| {
                 live.session(origin.address.session).and_then(|entry| entry.interest.next(token))
             });
-            let Some(nodes) = nodes.flatten() else { break };
-            if let Err(error) = self.read_last(origin, token, &nodes, &mut room, &mut post) {
+            let Some(wanted) = wanted.flatten() else { break };
+            if let Err(error) = self.read_last(origin, token, &wanted, &mut room, &mut post) {
                 tracing::error!(jid = %origin.jid, %error, "last items cannot be read");
             }
         }
@@ -144,22 +180,25 @@ impl Hub {
         &self,
         origin: &Origin,
         token: &Arc<()>,
-        nodes: &[Box<str>],
+        wanted: &Wanted,
         room: &mut usize,
         post: &mut Poster,
     ) -> Result<(), StoreError> {
         let store = &*self.outside.store;
-        let mut sources: Vec<Box<str>> = vec![origin.address.bare.as_ref().into()];
-        // Both sides of a subscription change in one transaction, so that this side tells what is seen.
-        roster::each(store, origin.owner, &mut |contact, item| {
-            if item.to {
-                sources.push(contact.into());
-            }
-        })?;
+        let mut sources: Vec<Box<str>> = wanted.of.iter().cloned().collect();
+        if wanted.of.is_none() {
+            sources.push(origin.address.bare.as_ref().into());
+            // Both sides of a subscription change in one transaction, so that this side tells what is seen.
+            roster::each(store, origin.owner, &mut |contact, item| {
+                if item.to {
+                    sources.push(contact.into());
+                }
+            })?;
+        }
         for source in sources {
             let Some(record) = accounts::read(store, &source)? else { continue };
             let mut found = Vec::new();
-            for node in nodes {
+            for node in &wanted.nodes {
                 let Some(last) = last(store, &source, record.owner, node, origin)? else { continue };
                 let outgoing = last.outgoing(event::message_id(&*self.outside.random), origin);
                 let length = outgoing.bytes.len() + outgoing.extra.len();
@@ -262,19 +301,27 @@ mod tests {
     use super::*;
     use crate::xep0115_caps::tests::caps;
 
+    fn wanted(of: Option<&str>, nodes: &[&str]) -> Wanted {
+        Wanted { of: of.map(Into::into), nodes: nodes.iter().map(|node| Box::from(*node)).collect() }
+    }
+
     #[test]
     fn only_what_is_new_is_read_and_what_was_told_meanwhile_is_noted() {
         let mut interest = Interest::default();
+        assert!(interest.granted("bob@x").is_none(), "nothing is wanted");
         let token = interest.announce(caps(&["a", "b"])).expect("a reading");
         assert!(interest.announce(caps(&["a", "b", "c"])).is_none(), "one at a time");
+        assert!(interest.granted("bob@x").is_none(), "one at a time");
         assert!(interest.take(7, "a") && !interest.take(7, "d"));
-        assert_eq!(interest.next(&token).as_deref(), Some(["a".into(), "b".into(), "c".into()].as_slice()));
+        assert_eq!(interest.next(&token), Some(wanted(Some("bob@x"), &["a", "b", "c"])));
+        assert_eq!(interest.next(&token), Some(wanted(None, &["c"])));
+        assert_eq!(interest.next(&token), Some(wanted(None, &["a", "b"])));
         let told = &interest.catching(&token).expect("under way").told;
         assert!(told.contains(&(7, "a".into())) && told.len() == 1);
         assert!(interest.next(&token).is_none() && interest.catching(&token).is_none());
         assert!(interest.announce(caps(&["a"])).is_none(), "nothing new");
         let second = interest.announce(caps(&["a", "d"])).expect("something new");
         assert!(interest.next(&token).is_none(), "an abandoned reading gets nothing");
-        assert_eq!(interest.next(&second).as_deref(), Some(["d".into()].as_slice()));
+        assert_eq!(interest.next(&second), Some(wanted(None, &["d"])));
     }
 }

@@ -8,9 +8,10 @@ use std::ops::ControlFlow;
 
 /// Most items asked for by id at once.
 pub const IDS_MAX: usize = 256;
-/// Bytes of items in one result, if there is more than one: a session may not have much more than this
-/// unacknowledged.
+/// Bytes of items in one result, if there is more than one.
 const RESULT_BYTES_MAX: usize = 128 * 1024;
+/// Bytes around the items, more or less: the rest of the stanza.
+const AROUND_BYTES: usize = 4 * 1024;
 
 /// Which items are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub enum ReadError {
     NoSuchItem,
     /// Together the items asked for are too large for one result.
     TooMuch,
+    /// The session may not be sent so much before it has acknowledged what it was sent already.
+    NoRoom,
 }
 
 impl From<StoreError> for ReadError {
@@ -73,8 +76,14 @@ impl From<StoreError> for ReadError {
     }
 }
 
-/// The `<pubsub/>` of a result.
-pub fn items(store: &dyn Read, owner: u64, node: &str, wanted: &Wanted) -> Result<Vec<u8>, ReadError> {
+/// The `<pubsub/>` of a result; `room`: bytes that the session may still be sent.
+pub fn items(
+    store: &dyn Read,
+    owner: u64,
+    node: &str,
+    wanted: &Wanted,
+    room: usize,
+) -> Result<Vec<u8>, ReadError> {
     let mut order = Vec::new();
     if !matches!(wanted, Wanted::Ids(_) | Wanted::Latest(1)) {
         table::order(store, owner, node, false, &mut |_, id| {
@@ -110,7 +119,7 @@ pub fn items(store: &dyn Read, owner: u64, node: &str, wanted: &Wanted) -> Resul
         }
     };
     let asked = ids.len();
-    let (found, cut) = fetch(store, owner, node, ids, backwards)?;
+    let (found, cut) = fetch(store, owner, node, ids, backwards, room.saturating_sub(AROUND_BYTES))?;
     if cut && matches!(wanted, Wanted::Ids(_)) {
         return Err(ReadError::TooMuch);
     }
@@ -136,7 +145,8 @@ fn fetch(
     node: &str,
     mut ids: Vec<String>,
     backwards: bool,
-) -> Result<(Vec<Found>, bool), StoreError> {
+    room: usize,
+) -> Result<(Vec<Found>, bool), ReadError> {
     if backwards {
         ids.reverse();
     }
@@ -145,7 +155,10 @@ fn fetch(
         // One that was retracted since its id was read is left out.
         let Some(item) = table::item(store, owner, node, &id)? else { continue };
         bytes += item.payload.len() + id.len();
-        cut = bytes > RESULT_BYTES_MAX && !found.is_empty();
+        if found.is_empty() && bytes > room {
+            return Err(ReadError::NoRoom);
+        }
+        cut = !found.is_empty() && bytes > RESULT_BYTES_MAX.min(room / 2);
         if cut {
             break;
         }
