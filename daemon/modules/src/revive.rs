@@ -30,6 +30,9 @@ use std::sync::Arc;
 /// Messages that may be counted in the archive for one resumption. A session's record is brought up to date
 /// long before.
 const REACH_MAX: u32 = 50_000;
+/// Bytes that a revived session may be sent unasked. Nothing of what it has not acknowledged is kept as
+/// bytes.
+const REVIVED_BYTES_MAX: usize = 64 * 1024;
 /// Who wants to resume what.
 pub(crate) struct Wish {
     pub(crate) account: Account,
@@ -171,7 +174,7 @@ impl Hub {
         let Some(presence) = who.presence.as_deref().and_then(parsed) else { return };
         let Ok(jid) = wish.account.jid.with_resource(&who.resource) else { return };
         let (address, owner, place) = (wish.address(), wish.account.owner, wish.to);
-        let origin = Origin { address, owner, jid, place, room: 0, h: None };
+        let origin = Origin { address, owner, jid, place, room: REVIVED_BYTES_MAX, h: None };
         let settings = self.settings();
         let cx = self.cx(&settings, &origin, now);
         let Ok(mut fx) = crate::route::route(&cx, &presence) else { return };

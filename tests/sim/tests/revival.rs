@@ -249,3 +249,30 @@ fn records_from_before_a_failed_write_do_not_count() {
     let bob = w.online("bob", "phone");
     assert_eq!(bodies(&w.take(bob)), ["one"]);
 }
+
+#[test]
+fn a_revived_session_is_asked_again_what_it_wants_to_hear_of() {
+    let mut w = world(&["bob"]);
+    let (bob, key, got) = sm(&mut w, "bob", "phone");
+    let caps = "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:c' ver='x'/>";
+    w.send(bob, &format!("<presence>{caps}</presence>"));
+    let got = got + stanzas(&w.take(bob));
+    let mut w = w.crash();
+    let (bob, inbox) = resume(&mut w, "bob", &key, got);
+    let asked = inbox.split_once("id='caps-").map(|(_, rest)| &rest[..16]).expect(&inbox);
+    w.send(
+        bob,
+        &format!(
+            "<iq type='result' id='caps-{asked}' to='bob@example.org'>\
+             <query xmlns='http://jabber.org/protocol/disco#info'>\
+             <feature var='urn:mood+notify'/></query></iq>"
+        ),
+    );
+    w.send(
+        bob,
+        "<iq type='set' id='p'><pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='urn:mood'>\
+         <item><mood xmlns='urn:mood'/></item></publish></pubsub></iq>",
+    );
+    let told = w.take(bob);
+    assert!(told.contains("type='headline'") && told.contains("<mood xmlns='urn:mood'/>"), "{told}");
+}

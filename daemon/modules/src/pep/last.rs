@@ -99,6 +99,15 @@ impl Interest {
     }
 }
 
+/// A session that last items are read for.
+struct Session {
+    address: Address,
+    owner: u64,
+    jid: Jid,
+    /// Bytes that it may be sent.
+    room: usize,
+}
+
 impl Hub {
     /// A notification, to those of an account's sessions that want it.
     pub(crate) fn notify(&self, notice: &Notice, to: &str, post: &mut Poster) {
@@ -121,7 +130,9 @@ impl Hub {
             .registry
             .with(&origin.address.bare, |live| live.session(origin.address.session).and_then(announce));
         if let Some(token) = token.flatten() {
-            self.catch_up_later(origin.clone(), token);
+            let (address, jid) = (origin.address.clone(), origin.jid.clone());
+            let room = LAST_BYTES_MAX.min(origin.room / 2);
+            self.catch_up_later(Session { address, owner: origin.owner, jid, room }, token);
         }
     }
 
@@ -135,19 +146,19 @@ impl Hub {
                 let token = entry.interest.granted(of)?;
                 let jid = Jid::parse(&format!("{bare}/{}", entry.resource)).ok()?;
                 let address = Address { session: entry.id, bare: Arc::clone(&bare) };
-                Some((Origin { address, owner, jid, place: entry.place, room: GRANTED_BYTES_MAX }, token))
+                Some((Session { address, owner, jid, room: GRANTED_BYTES_MAX }, token))
             });
             begun.collect::<Vec<_>>()
         });
-        for (origin, token) in begun.unwrap_or_default() {
-            self.catch_up_later(origin, token);
+        for (session, token) in begun.unwrap_or_default() {
+            self.catch_up_later(session, token);
         }
     }
 
-    fn catch_up_later(self: &Arc<Self>, origin: Origin, token: Arc<()>) {
+    fn catch_up_later(self: &Arc<Self>, session: Session, token: Arc<()>) {
         let hub = Arc::clone(self);
-        let (address, kept) = (origin.address.clone(), Arc::clone(&token));
-        let queued = self.outside.background.run(Box::new(move || hub.catch_up(&origin, &token)));
+        let (address, kept) = (session.address.clone(), Arc::clone(&token));
+        let queued = self.outside.background.run(Box::new(move || hub.catch_up(&session, &token)));
         if !queued {
             // Too much to do: it has to ask by itself, as it would of a server that keeps no items.
             tracing::warn!(account = %address.bare, "the workers' queue is full; last items were not sent");
@@ -161,16 +172,16 @@ impl Hub {
     }
 
     /// On a worker: reads and sends, until there is nothing more that the session wants.
-    fn catch_up(&self, origin: &Origin, token: &Arc<()>) {
+    fn catch_up(&self, session: &Session, token: &Arc<()>) {
         let mut post = Poster::new(self.outside.post.shards());
-        let mut room = LAST_BYTES_MAX.min(origin.room / 2);
+        let mut room = session.room;
         loop {
-            let wanted = self.registry.with(&origin.address.bare, |live| {
-                live.session(origin.address.session).and_then(|entry| entry.interest.next(token))
+            let wanted = self.registry.with(&session.address.bare, |live| {
+                live.session(session.address.session).and_then(|entry| entry.interest.next(token))
             });
             let Some(wanted) = wanted.flatten() else { break };
-            if let Err(error) = self.read_last(origin, token, &wanted, &mut room, &mut post) {
-                tracing::error!(jid = %origin.jid, %error, "last items cannot be read");
+            if let Err(error) = self.read_last(session, token, &wanted, &mut room, &mut post) {
+                tracing::error!(jid = %session.jid, %error, "last items cannot be read");
             }
         }
         post.flush(&*self.outside.post);
@@ -178,7 +189,7 @@ impl Hub {
 
     fn read_last(
         &self,
-        origin: &Origin,
+        session: &Session,
         token: &Arc<()>,
         wanted: &Wanted,
         room: &mut usize,
@@ -187,9 +198,9 @@ impl Hub {
         let store = &*self.outside.store;
         let mut sources: Vec<Box<str>> = wanted.of.iter().cloned().collect();
         if wanted.of.is_none() {
-            sources.push(origin.address.bare.as_ref().into());
+            sources.push(session.address.bare.as_ref().into());
             // Both sides of a subscription change in one transaction, so that this side tells what is seen.
-            roster::each(store, origin.owner, &mut |contact, item| {
+            roster::each(store, session.owner, &mut |contact, item| {
                 if item.to {
                     sources.push(contact.into());
                 }
@@ -199,17 +210,17 @@ impl Hub {
             let Some(record) = accounts::read(store, &source)? else { continue };
             let mut found = Vec::new();
             for node in &wanted.nodes {
-                let Some(last) = last(store, &source, record.owner, node, origin)? else { continue };
-                let outgoing = last.outgoing(event::message_id(&*self.outside.random), origin);
+                let Some(last) = last(store, &source, record.owner, node, session)? else { continue };
+                let outgoing = last.outgoing(event::message_id(&*self.outside.random), session);
                 let length = outgoing.bytes.len() + outgoing.extra.len();
                 let Some(left) = room.checked_sub(length) else {
-                    tracing::info!(jid = %origin.jid, "more last items than a session is sent at once");
+                    tracing::info!(jid = %session.jid, "more last items than a session is sent at once");
                     return Ok(());
                 };
                 *room = left;
                 found.push((&**node, outgoing));
             }
-            self.send_last(origin, token, record.owner, found, post);
+            self.send_last(session, token, record.owner, found, post);
         }
         Ok(())
     }
@@ -217,7 +228,7 @@ impl Hub {
     /// Sends what the session was not told of meanwhile.
     fn send_last(
         &self,
-        origin: &Origin,
+        session: &Session,
         token: &Arc<()>,
         owner: u64,
         found: Vec<(&str, Outgoing)>,
@@ -226,13 +237,13 @@ impl Hub {
         if found.is_empty() {
             return;
         }
-        self.registry.with(&origin.address.bare, |live| {
-            let entry = live.session(origin.address.session)?;
+        self.registry.with(&session.address.bare, |live| {
+            let entry = live.session(session.address.session)?;
             let place = entry.place;
             let told = &entry.interest.catching(token)?.told;
             for (node, outgoing) in found {
                 if !told.contains(&(owner, node.into())) {
-                    post.event(origin.address.clone(), place, Event::Deliver(outgoing));
+                    post.event(session.address.clone(), place, Event::Deliver(outgoing));
                 }
             }
             // Under the account's lock, or a notification could overtake it on its way to the shard. A
@@ -259,15 +270,15 @@ fn last<'a>(
     from: &'a str,
     owner: u64,
     node: &'a str,
-    origin: &Origin,
+    session: &Session,
 ) -> Result<Option<Last<'a>>, StoreError> {
     let Some(table::Node { config, .. }) = table::node(store, owner, node)?.row else { return Ok(None) };
     if config.send_last != SendLast::OnPresence || !config.deliver || !config.persist {
         return Ok(None);
     }
-    if owner != origin.owner {
+    if owner != session.owner {
         let groups = match config.access {
-            Access::Roster => roster::find(store, owner, origin.jid.bare_str())?.item.groups,
+            Access::Roster => roster::find(store, owner, session.jid.bare_str())?.item.groups,
             _ => Vec::new(),
         };
         if !Reader::Contact(groups).may(&config) {
@@ -279,7 +290,7 @@ fn last<'a>(
 }
 
 impl Last<'_> {
-    fn outgoing(&self, message_id: String, origin: &Origin) -> Outgoing {
+    fn outgoing(&self, message_id: String, session: &Session) -> Outgoing {
         let notice = Notice {
             owner: self.owner,
             from: self.from.into(),
@@ -292,7 +303,7 @@ impl Last<'_> {
         let stamp = feed::timestamp(self.item.at_ms);
         let mut writer = Writer::new(&mut extra);
         writer.start("delay").attr("xmlns", ns::DELAY).attr("from", self.from).attr("stamp", &stamp).end();
-        Outgoing { bytes: notice.addressed(origin.jid.as_str()), extra: extra.into(), stored: None }
+        Outgoing { bytes: notice.addressed(session.jid.as_str()), extra: extra.into(), stored: None }
     }
 }
 
