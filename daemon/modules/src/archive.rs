@@ -6,6 +6,7 @@
 //! those of the contact's other resources. When the bound is reached among such rows, the page ends there: it
 //! names the row looked at last as its end, from which the next query goes on.
 use crate::row::{Row, with_hash};
+use crate::xep0441_prefs::Policy;
 use godwit_session::Millis;
 use godwit_store::{Cf, Owner, Range, Read, Seq, StoreError, schema};
 use godwit_wire::{Element, Jid, element::Scope};
@@ -25,6 +26,16 @@ pub struct ArchiveSettings {
     pub page_bytes_max: usize,
     /// Messages older than this have expired, in ms; `None`: they never do.
     pub keep_ms: Option<Millis>,
+    /// What is archived for accounts that have no preferences.
+    pub default: Policy,
+}
+
+impl Default for ArchiveSettings {
+    /// The defaults of the configuration.
+    fn default() -> ArchiveSettings {
+        let (page_rows_max, page_bytes_max) = (250, 128 << 10);
+        ArchiveSettings { page_rows_max, page_bytes_max, keep_ms: None, default: Policy::Always }
+    }
 }
 
 impl ArchiveSettings {

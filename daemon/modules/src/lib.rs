@@ -53,6 +53,7 @@ pub mod xep0202_time;
 pub mod xep0313_mam;
 mod xep0313_query;
 pub mod xep0359_stanza_ids;
+pub mod xep0441_prefs;
 pub mod xep0490_mds;
 
 pub use hub::{Hub, Outside, Settings};

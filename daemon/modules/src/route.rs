@@ -3,6 +3,7 @@ use crate::backlog;
 use crate::effects::{Delivery, Effect, Effects};
 use crate::module::{Cx, Flow, Iq, Keep, Target};
 use crate::row::Row;
+use crate::xep0441_prefs as prefs;
 use godwit_wire::{Condition, IqType, Jid, Kind, MessageType, Node, PresenceType, Stanza, StanzaError, ns};
 use std::sync::Arc;
 
@@ -84,20 +85,7 @@ fn message(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), StanzaE
     }
     let bytes = rendered(cx, stanza, Some(to));
     let resource = to.resource();
-    let append = (keep != Keep::No).then(|| {
-        let row = Row {
-            incoming: true,
-            hidden: keep != Keep::Archive,
-            with: cx.origin.jid.bare_str(),
-            resource: resource.unwrap_or_default(),
-            stanza: &bytes,
-        };
-        // A message to oneself is one message; what is not history is nothing to its sender.
-        if keep == Keep::Archive && bare != row.with {
-            fx.append(cx.origin.owner, &Row { incoming: false, with: bare, ..row });
-        }
-        fx.append(owner, &row)
-    });
+    let append = if keep == Keep::No { None } else { Some(append(cx, to, owner, keep, &bytes, fx)?) };
     fx.then(Effect::Message(Box::new(Delivery {
         bare: bare.into(),
         owner,
@@ -107,6 +95,32 @@ fn message(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), StanzaE
         fall_back: type_ == MessageType::Chat,
     })));
     Ok(())
+}
+
+/// Both sides of a message go to the archives of those who want it there (XEP-0441). What the recipient does
+/// not want as history is stored for its delivery all the same.
+fn append(
+    cx: &Cx<'_>,
+    to: &Jid,
+    owner: u64,
+    keep: Keep,
+    stanza: &[u8],
+    fx: &mut Effects,
+) -> Result<usize, StanzaError> {
+    let (own, bare) = (cx.origin.jid.bare_str(), to.bare_str());
+    let history = keep == Keep::Archive;
+    let row = Row {
+        incoming: true,
+        hidden: !(history && prefs::archives(cx, owner, &cx.origin.jid)?),
+        with: own,
+        resource: to.resource().unwrap_or_default(),
+        stanza,
+    };
+    // A message to oneself is one message.
+    if bare != own && history && prefs::archives(cx, cx.origin.owner, to)? {
+        fx.append(cx.origin.owner, &Row { incoming: false, hidden: false, with: bare, ..row });
+    }
+    Ok(fx.append(owner, &row))
 }
 
 /// RFC 6121 §8.5.1: no such account. An error message is dropped, not answered.

@@ -16,6 +16,7 @@ use crate::module::{Cx, Info, Iq, Module, Target, unreadable};
 use crate::row::Row;
 use crate::xep0059_rsm::Answer;
 use crate::xep0313_query::{Query, form};
+use crate::xep0441_prefs as prefs;
 use godwit_session::Spec;
 use godwit_store::Seq;
 use godwit_wire::{Condition, Stanza, StanzaError, Writer, ns};
@@ -65,6 +66,7 @@ impl Module for Mam {
             ("query", true) => query(cx, iq, fx)?,
             ("query", false) => iq.result(&form(), fx),
             ("metadata", false) => metadata(cx, iq, fx),
+            ("prefs", _) => prefs::iq(cx, iq, fx)?,
             _ => return Err(StanzaError::new(Condition::BadRequest)),
         }
         Ok(())

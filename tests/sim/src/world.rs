@@ -62,7 +62,7 @@ pub fn settings() -> Settings {
         registrations_per_hour_max: 0,
         failures_per_minute_max: 0,
         loopback_exempt: true,
-        archive: ArchiveSettings { page_rows_max: 100, page_bytes_max: 64 * 1024, keep_ms: None },
+        archive: ArchiveSettings { page_rows_max: 100, page_bytes_max: 64 << 10, ..Default::default() },
         pep: godwit_modules::pep::Limits::default(),
     }
 }

@@ -334,3 +334,87 @@ fn a_flood_of_queries_is_answered_in_order_and_ends_nobody() {
     say(&mut w, alice, "bob@example.org", "still there");
     assert_eq!(bodies(&w.take(bob)), ["still there"]);
 }
+
+fn prefer(w: &mut World, who: ClientId, default: &str, always: &str, never: &str) -> String {
+    let list = |jid: &str| if jid.is_empty() { String::new() } else { format!("<jid>{jid}</jid>") };
+    let lists = format!("<always>{}</always><never>{}</never>", list(always), list(never));
+    w.take(who);
+    w.send(
+        who,
+        &format!(
+            "<iq type='set' id='p'><prefs xmlns='urn:xmpp:mam:2' default='{default}'>{lists}</prefs></iq>"
+        ),
+    );
+    w.take(who)
+}
+
+#[test]
+fn preferences_are_stored_and_told() {
+    let mut w = world(&["alice"]);
+    let alice = w.online("alice", "a");
+    w.take(alice);
+    w.send(alice, "<iq type='get' id='p'><prefs xmlns='urn:xmpp:mam:2'/></iq>");
+    let inbox = w.take(alice);
+    assert!(
+        inbox.contains("<prefs xmlns='urn:xmpp:mam:2' default='always'><always/><never/></prefs>"),
+        "{inbox}"
+    );
+    let inbox = prefer(&mut w, alice, "roster", "Bob@example.org", "carol@example.org/c");
+    let applied = "<prefs xmlns='urn:xmpp:mam:2' default='roster'><always><jid>bob@example.org</jid></always>\
+                   <never><jid>carol@example.org/c</jid></never></prefs>";
+    assert!(inbox.contains(applied), "{inbox}");
+    let mut w = w.crash();
+    let alice = w.online("alice", "a");
+    w.send(alice, "<iq type='get' id='p'><prefs xmlns='urn:xmpp:mam:2'/></iq>");
+    assert!(w.take(alice).contains(applied), "they survive");
+
+    assert!(prefer(&mut w, alice, "sometimes", "", "").contains("<bad-request"));
+    assert!(prefer(&mut w, alice, "never", "@", "").contains("<jid-malformed"));
+    let many: Vec<String> = (0..201).map(|n| format!("a{n}@b")).collect();
+    assert!(prefer(&mut w, alice, "never", &many.join("</jid><jid>"), "").contains("<not-acceptable"));
+    w.account("bob");
+    w.send(alice, "<iq type='get' id='p' to='bob@example.org'><prefs xmlns='urn:xmpp:mam:2'/></iq>");
+    assert!(w.take(alice).contains("<forbidden"));
+}
+
+#[test]
+fn what_preferences_exclude_is_delivered_and_not_found_by_queries() {
+    let mut w = world(&["alice", "bob"]);
+    let (alice, bob) = (w.online("alice", "a"), w.online("bob", "b"));
+    prefer(&mut w, bob, "never", "", "");
+    w.send(bob, "<presence type='unavailable'/>");
+    say(&mut w, alice, "bob@example.org", "while away");
+    w.take(bob);
+    w.send(bob, "<presence/>");
+    assert_eq!(bodies(&w.take(bob)), ["while away"], "it waited for him");
+    say(&mut w, alice, "bob@example.org", "live");
+    assert_eq!(bodies(&w.take(bob)), ["live"]);
+    say(&mut w, bob, "alice@example.org", "answer");
+    assert_eq!(bodies(&ask(&mut w, bob, "")), [""; 0], "neither side of it");
+    assert_eq!(bodies(&ask(&mut w, alice, "")), ["while away", "live", "answer"], "her own archive is hers");
+    w.send(bob, "<iq type='get' id='m'><metadata xmlns='urn:xmpp:mam:2'/></iq>");
+    assert!(w.take(bob).contains("<metadata xmlns='urn:xmpp:mam:2'/>"));
+}
+
+#[test]
+fn preferences_by_contact_and_by_roster() {
+    let mut w = world(&["alice", "bob", "carol"]);
+    let (alice, bob, carol) = (w.online("alice", "a"), w.online("bob", "b"), w.online("carol", "c"));
+    prefer(&mut w, alice, "never", "bob@example.org", "");
+    for (from, body) in [(bob, "b1"), (carol, "c1")] {
+        say(&mut w, from, "alice@example.org", body);
+    }
+    prefer(&mut w, alice, "always", "", "bob@example.org/b");
+    for (from, body) in [(bob, "b2"), (carol, "c2")] {
+        say(&mut w, from, "alice@example.org", body);
+    }
+    say(&mut w, alice, "bob@example.org", "to the bare address, which is not listed");
+    prefer(&mut w, alice, "roster", "", "");
+    let item = "<query xmlns='jabber:iq:roster'><item jid='carol@example.org'/></query>";
+    w.send(alice, &format!("<iq type='set' id='r'>{item}</iq>"));
+    for (from, body) in [(bob, "b3"), (carol, "c3")] {
+        say(&mut w, from, "alice@example.org", body);
+    }
+    let expected = ["b1", "c2", "to the bare address, which is not listed", "c3"];
+    assert_eq!(bodies(&ask(&mut w, alice, "")), expected);
+}

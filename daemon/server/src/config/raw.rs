@@ -6,6 +6,7 @@
 use super::key::{Applies, Default::*, Key, Section, nearest, section, subtable};
 use super::problem::Problems;
 use super::value::{Kind, Lines, LogFormat, Span};
+use godwit_modules::xep0441_prefs::Policy;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -154,6 +155,9 @@ section! {
 section! {
     /// Archives: what accounts sent and received, for their clients to query (XEP-0313).
     struct Archive = "archive" {
+        /// What is archived for accounts that have not said what they want (XEP-0441): "always", "never", or
+        /// what is exchanged with contacts in the "roster". Messages wait for recipients who are away anyway.
+        default: Policy = Is(r#""always""#), Live;
         /// Messages in one page of a query at most. A client that does not say how many it wants gets 50.
         page_messages_max: u64 = Is("250"), Live;
         /// Bytes of one page. One message may be larger.

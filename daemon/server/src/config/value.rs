@@ -1,5 +1,6 @@
 //! TOML values as the kinds that keys have. Each kind says in words what it wants.
 use super::problem::Problems;
+use godwit_modules::xep0441_prefs::Policy;
 use std::fmt;
 use std::time::Duration;
 use toml::Spanned;
@@ -119,6 +120,13 @@ impl Kind for LogFormat {
             "journal" => Some(LogFormat::Journal),
             _ => None,
         }
+    }
+}
+
+impl Kind for Policy {
+    const WANTS: &'static str = r#""always", "never" or "roster""#;
+    fn of(value: &DeValue<'_>) -> Option<Policy> {
+        value.as_str().and_then(Policy::from_name)
     }
 }
 

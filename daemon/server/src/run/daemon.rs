@@ -179,6 +179,7 @@ pub(crate) fn hub_settings(config: &Config, secret: [u8; 32]) -> godwit_modules:
             page_rows_max: size(config.raw.archive.page_messages_max),
             page_bytes_max: size(config.raw.archive.page_bytes_max),
             keep_ms: None,
+            default: config.raw.archive.default,
         },
         pep: godwit_modules::pep::Limits {
             nodes_max: size(limits.pep_nodes_per_account_max),
