@@ -183,6 +183,26 @@ fn a_start_that_fails_says_why_and_exits_1() {
     assert!(manager.log().contains("key.pem"), "{}", manager.log());
 }
 
+/// A godwitctl that found no daemon works on the store; a daemon started at that moment must not give up.
+#[test]
+fn a_store_that_somebody_has_for_a_moment_is_waited_for() {
+    let mut manager = Manager::new("waits");
+    fs::create_dir_all(manager.path("data")).expect("directory");
+    let store = godwit_store::Rocks::open(&manager.path("data/store"), &godwit_store::Options::default());
+    let store = store.expect("opens");
+    let mut command = manager.daemon();
+    manager.start(&mut command);
+    let waits = (0..600).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        manager.log().contains("waiting for the store")
+    });
+    assert!(waits, "{}", manager.log());
+    store.close();
+    manager.wait_for("READY=1");
+    manager.signal("TERM");
+    assert_eq!(manager.exit_code(), Some(0), "{}", manager.log());
+}
+
 #[test]
 fn sockets_of_the_service_manager_are_used_by_name() {
     let activate = Path::new("/usr/bin/systemd-socket-activate");

@@ -17,17 +17,22 @@ use godwit_edge::{
 use godwit_modules::archive::ArchiveSettings;
 use godwit_modules::{Completion, HubSink};
 use godwit_modules::{Hub, Outside};
-use godwit_store::{Opened, Rocks, Writer};
+use godwit_store::{Opened, Rocks, StoreError, Writer};
 use std::fmt::Display;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Tries of a stanza whose data changed meanwhile.
 const TRIES_MAX: u32 = 16;
 /// Addresses to which one session may send directed presence.
 const DIRECTED_MAX: usize = 1_000;
+/// How often, and after which pause, a store that is in use is tried again: 10 s, more than a godwitctl needs
+/// that works on it directly.
+const STORE_TRIES_MAX: u32 = 100;
+const STORE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A running daemon.
 pub(super) struct Daemon {
@@ -272,7 +277,7 @@ fn open_hub(
     workers: Workers,
 ) -> Result<Hubs, String> {
     let options = store_options(config, derived);
-    let store = Arc::new(Rocks::open(&config.store_dir(), &options).map_err(|e| e.to_string())?);
+    let store = Arc::new(open_store(&config.store_dir(), &options).map_err(|e| e.to_string())?);
     let outside = Outside {
         store: Arc::clone(&store) as _,
         post: Arc::clone(mailboxes) as _,
@@ -288,6 +293,20 @@ fn open_hub(
     hub.attach(Arc::clone(&opened.writer) as _);
     hub.begin(clock());
     Ok((opened.store, hub, opened.writer))
+}
+
+/// Opens the store. A godwitctl that found no daemon may have it for a moment: it is waited for.
+fn open_store(path: &Path, options: &godwit_store::Options) -> Result<Rocks, StoreError> {
+    for _ in 0..STORE_TRIES_MAX {
+        match Rocks::open(path, options) {
+            Err(StoreError::InUse(why)) => {
+                tracing::warn!(%why, "waiting for the store");
+                std::thread::sleep(STORE_PAUSE);
+            }
+            done => return done,
+        }
+    }
+    Rocks::open(path, options)
 }
 
 fn store_options(config: &Config, derived: &Derived) -> godwit_store::Options {
