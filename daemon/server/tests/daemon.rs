@@ -197,7 +197,7 @@ fn a_store_that_somebody_has_for_a_moment_is_waited_for() {
         manager.log().contains("waiting for the store")
     });
     assert!(waits, "{}", manager.log());
-    store.close();
+    store.close().expect("closes");
     manager.wait_for("READY=1");
     manager.signal("TERM");
     assert_eq!(manager.exit_code(), Some(0), "{}", manager.log());
