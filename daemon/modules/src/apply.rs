@@ -2,17 +2,26 @@
 //! shards. Runs on the writer's thread after a commit, in commit order, or on a shard's for stanzas with
 //! nothing to write.
 use crate::backlog::IdleTable;
-use crate::effects::{Delivery, Effect};
+use crate::effects::{Copied, Delivery, Effect};
 use crate::hub::{Counters, Hub, Origin};
 use crate::note::Poster;
 use crate::pending::Completion;
 use crate::pep::last::Interest;
 use crate::registry::{Entry, Live};
+use crate::xep0280_carbons::{self, Direction};
 use crate::{feed, row};
 use godwit_session::{Event, Outgoing, SessionId, Stored};
 use godwit_store::{Cf, Owner, Seq, Tx, schema};
 use godwit_wire::{Jid, StreamCondition, StreamError, Writer};
 use std::sync::Arc;
+
+/// A message that is sent again.
+pub(crate) struct Again {
+    pub(crate) seq: u64,
+    /// Sessions with carbons have had it, or will get it.
+    pub(crate) copied: bool,
+    pub(crate) outgoing: Outgoing,
+}
 
 impl Hub {
     /// In order. `seqs`: positions of the transaction's appends.
@@ -26,7 +35,8 @@ impl Hub {
         for effect in effects {
             match effect {
                 Effect::Send(bytes) => to_origin(origin, bytes, post),
-                Effect::Message(delivery) => self.message(&delivery, seqs, post),
+                Effect::Message(delivery) => self.message(origin, &delivery, seqs, post),
+                Effect::Sent { bytes, append } => self.sent(origin, bytes, append, seqs, post),
                 Effect::ToFull { to, bytes, otherwise } => {
                     if !self.to_full(&to, bytes, post) && !otherwise.is_empty() {
                         to_origin(origin, otherwise.into(), post);
@@ -38,6 +48,7 @@ impl Hub {
                 Effect::ToInterested { bare, bytes } => {
                     self.to_each(&bare, &bytes, post, |entry| entry.interested)
                 }
+                Effect::Carbons(on) => self.carbons(origin, on),
                 Effect::Interested => {
                     self.entry(origin, |entry| entry.interested = true);
                 }
@@ -75,7 +86,7 @@ impl Hub {
     }
 
     /// RFC 6121 §8.5: who gets a message is decided here, when it is durable.
-    fn message(&self, delivery: &Delivery, seqs: &[Seq], post: &mut Poster) {
+    fn message(&self, origin: &Origin, delivery: &Delivery, seqs: &[Seq], post: &mut Poster) {
         let seq = delivery.append.and_then(|at| seqs.get(at)).map(|seq| seq.0);
         Counters::up(if seq.is_some() {
             &self.counters.messages_stored
@@ -97,8 +108,13 @@ impl Hub {
                 Some(id) => entry.id == id,
                 None => fall_back && entry.reads(),
             };
+            // Who gets a copy and who the message, and nobody both.
+            let copied = |entry: &Entry| {
+                delivery.copied && !chosen(entry) && entry.id != origin.address.session && entry.copies(seq)
+            };
             if let Some(seq) = seq {
-                live.delivery.committed(seq, live.sessions.iter().any(chosen), bytes);
+                let taken = |entry: &Entry| chosen(entry) || (copied(entry) && entry.reads());
+                live.delivery.committed(seq, live.sessions.iter().any(taken), bytes);
             }
             let extra: Box<[u8]> = seq.map(|seq| feed::stanza_id(&live.bare, seq)).unwrap_or_default().into();
             let bare = Arc::clone(&live.bare);
@@ -108,6 +124,7 @@ impl Hub {
                     prev: std::mem::replace(&mut entry.posted, seq),
                     again: false,
                     regular: full.is_some() || delivery.resource.is_none(),
+                    copy: false,
                 });
                 let address = crate::note::Address { session: entry.id, bare: Arc::clone(&bare) };
                 let bytes = Arc::clone(&delivery.bytes);
@@ -118,8 +135,43 @@ impl Hub {
                     Event::Deliver(Outgoing { bytes, extra: extra.clone(), stored }),
                 );
             }
+            if delivery.copied {
+                let bytes = Arc::clone(&delivery.bytes);
+                let copy = Copied { direction: Direction::Received, bytes, seq };
+                xep0280_carbons::post(live, &copy, copied, post);
+            }
         };
         self.registry.either(&delivery.bare, delivery.owner, live, idle);
+    }
+
+    /// Copies for the sender's other sessions.
+    fn sent(
+        &self,
+        origin: &Origin,
+        bytes: Arc<[u8]>,
+        append: Option<usize>,
+        seqs: &[Seq],
+        post: &mut Poster,
+    ) {
+        let seq = append.and_then(|at| seqs.get(at)).map(|seq| seq.0);
+        self.registry.with(&origin.address.bare, |live| {
+            let others = |entry: &Entry| entry.id != origin.address.session;
+            if let Some(seq) = seq
+                && live.sessions.iter().any(|entry| others(entry) && entry.copies(Some(seq)))
+            {
+                live.delivery.passed(seq);
+            }
+            let copy = Copied { direction: Direction::Sent, bytes, seq };
+            xep0280_carbons::post(live, &copy, others, post);
+        });
+    }
+
+    /// Copies from here on. What was committed before is in the archive.
+    fn carbons(&self, origin: &Origin, on: bool) {
+        let head = self.outside.store.head().0;
+        self.entry(origin, |entry| {
+            entry.carbons_from = on.then(|| entry.carbons_from.unwrap_or(head));
+        });
     }
 
     /// To the session with a full JID; false if it is not there.
@@ -161,8 +213,8 @@ impl Hub {
                     entry.reads_from = Some(head);
                     entry.posted = 0;
                     let place = entry.place;
-                    for outgoing in self.read_again(owner, &address.bare, &owed, false) {
-                        post.event(address.clone(), place, Event::Deliver(outgoing));
+                    for again in self.read_again(owner, &address.bare, &owed, false) {
+                        post.event(address.clone(), place, Event::Deliver(again.outgoing));
                     }
                     post.event(address, place, Event::FeedFrom { after: frontier, new_after: head });
                 }
@@ -177,16 +229,18 @@ impl Hub {
     }
 
     /// Messages that another resource was sent and never acknowledged; `addressed`: only those to a full JID.
-    pub(crate) fn read_again(&self, owner: u64, bare: &str, owed: &[u64], addressed: bool) -> Vec<Outgoing> {
+    pub(crate) fn read_again(&self, owner: u64, bare: &str, owed: &[u64], addressed: bool) -> Vec<Again> {
         owed.iter()
             .filter_map(|&seq| {
                 let key = schema::archive(Owner(owner), Seq(seq));
                 let value = self.outside.store.get(Cf::Archive, &key).ok()??;
-                let row = row::Row::decode(&value).filter(|row| !addressed || !row.resource.is_empty())?;
+                let row = row::Row::decode(&value)
+                    .filter(|row| row.incoming && (!addressed || !row.resource.is_empty()))?;
                 let mut extra = feed::stanza_id(bare, seq);
                 feed::delay(&mut extra, bare, seq);
-                let stored = Some(Stored { seq, prev: 0, again: true, regular: false });
-                Some(Outgoing { bytes: row.stanza.into(), extra: extra.into(), stored })
+                let stored = Some(Stored { seq, prev: 0, again: true, regular: false, copy: false });
+                let outgoing = Outgoing { bytes: row.stanza.into(), extra: extra.into(), stored };
+                Some(Again { seq, copied: row.copied, outgoing })
             })
             .collect()
     }

@@ -30,7 +30,7 @@ fn store(rows: &[Kind]) -> MemStore<()> {
         let stanza = format!("<message from='{from}'><body>{n}</body></message>");
         let resource = if kind.incoming { "" } else { kind.resource };
         let (Kind { with, incoming, hidden, .. }, stanza) = (*kind, stanza.as_bytes());
-        let row = Row { incoming, hidden, with, resource, stanza };
+        let row = Row { incoming, hidden, copied: false, with, resource, stanza };
         let op = Op::Append { owner: Owner(7), index: row.index(), value: row.encode() };
         // Of another account: must never be seen.
         let other = Op::Append { owner: Owner(8), index: row.index(), value: row.encode() };
@@ -161,8 +161,7 @@ fn a_page_ends_before_its_bytes_exceed_the_bound_and_one_message_always_comes() 
 #[test]
 fn another_address_with_the_same_hash_is_not_confused() {
     let store = store(&[BOB]);
-    let stranger =
-        Row { incoming: true, hidden: false, with: "eve@x", resource: "", stanza: b"<message></message>" };
+    let stranger = Row { incoming: true, with: "eve@x", stanza: b"<message></message>", ..Row::default() };
     let op = Op::Append { owner: Owner(7), index: Some(with_hash("bob@x")), value: stranger.encode() };
     assert!(store.submit(Tx { ops: vec![op], ..Tx::default() }, ()).is_ok());
     store.round(9, &mut Nobody);

@@ -29,6 +29,10 @@ pub struct Delivery {
     /// stored.
     #[serde(skip)]
     beyond: Tally,
+    /// Positions beyond the frontier that are no messages to the account. At most `LISTED_MAX`, and usually
+    /// empty. Not stored.
+    #[serde(skip)]
+    own: Vec<u64>,
 }
 
 impl Delivery {
@@ -122,6 +126,17 @@ impl Delivery {
         self.head = self.head.max(seq);
     }
 
+    /// A position that is not a message to the account (its own message, copied to other resources): an
+    /// acknowledgement of it says nothing.
+    pub fn passed(&mut self, seq: u64) {
+        if self.is_level() {
+            self.frontier = self.frontier.max(seq);
+        } else if self.own.len() < LISTED_MAX {
+            self.own.push(seq);
+        }
+        self.head = self.head.max(seq);
+    }
+
     /// The archive was read from `after` up to `upto`; `rows` are the positions of all messages to the
     /// account there.
     pub fn read(&mut self, after: u64, rows: impl IntoIterator<Item = u64>, upto: u64) {
@@ -141,6 +156,7 @@ impl Delivery {
         self.frontier = upto;
         self.head = self.head.max(upto);
         self.done.retain(|&seq| seq > upto);
+        self.own.retain(|&seq| seq > upto);
     }
 
     /// A resource acknowledged a message; false if that changes nothing.
@@ -153,6 +169,9 @@ impl Delivery {
                 }
                 Err(_) => false,
             };
+        }
+        if self.own.binary_search(&seq).is_ok() {
+            return false;
         }
         match self.done.binary_search(&seq) {
             Ok(_) => false,
@@ -178,6 +197,10 @@ mod tests {
         Commit {
             taken: bool,
         },
+        /// The account's own message, and perhaps its acknowledgement by a session that got a copy.
+        Own {
+            acked: bool,
+        },
         Read {
             from_last: bool,
             rows: usize,
@@ -193,6 +216,7 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             any::<bool>().prop_map(|taken| Step::Commit { taken }),
+            any::<bool>().prop_map(|acked| Step::Own { acked }),
             (any::<bool>(), 0usize..5).prop_map(|(from_last, rows)| Step::Read { from_last, rows }),
             (0usize..20).prop_map(Step::Ack),
             Just(Step::Restart),
@@ -217,6 +241,13 @@ mod tests {
                         real.committed(next, taken, 1);
                         all.push(next);
                         pending.insert(next);
+                        next += 3;
+                    }
+                    Step::Own { acked } => {
+                        real.passed(next);
+                        if acked {
+                            real.acked(next);
+                        }
                         next += 3;
                     }
                     Step::Read { from_last, rows } => {

@@ -28,6 +28,8 @@ pub(crate) struct Who {
     pub(crate) presence: Option<Vec<u8>>,
     pub(crate) priority: i8,
     pub(crate) interested: bool,
+    /// Copies after this position (XEP-0280).
+    pub(crate) carbons_from: Option<u64>,
     /// JIDs to which it sent directed presence.
     pub(crate) directed: Vec<String>,
 }
@@ -259,6 +261,7 @@ fn who(entry: &Entry, secret: [u8; 16]) -> Who {
         presence: entry.presence.as_ref().map(|bytes| bytes.to_vec()),
         priority: entry.priority,
         interested: entry.interested,
+        carbons_from: entry.carbons_from,
         directed: entry.directed.iter().map(|jid| jid.as_str().to_owned()).collect(),
     }
 }

@@ -1,5 +1,6 @@
 //! What handling one stanza amounts to: one transaction, and effects that happen after it is durable.
 use crate::row::Row;
+use crate::xep0280_carbons::Direction;
 use godwit_session::SessionId;
 use godwit_store::{Cf, Expect, Guard, Key, Op, Owner, Tx};
 use godwit_wire::{Jid, StreamError};
@@ -19,9 +20,22 @@ pub struct Delivery {
     /// Which `Append` of the transaction stored it in the recipient's archive; `None`: it is not stored and
     /// goes only to whoever is there.
     pub append: Option<usize>,
+    /// The account's other sessions get copies (XEP-0280).
+    pub copied: bool,
     /// An unstored message to a full JID that is not there may go to the other resources (RFC 6121
     /// §8.5.3.2.1).
     pub fall_back: bool,
+}
+
+/// A message of which an account's other sessions get copies (XEP-0280).
+#[derive(Debug)]
+pub struct Copied {
+    /// Whose side it shows.
+    pub direction: Direction,
+    /// Rendered message.
+    pub bytes: Arc<[u8]>,
+    /// Its position in the account's archive, if it is there.
+    pub seq: Option<u64>,
 }
 
 /// What happens after the transaction is durable. In order.
@@ -31,6 +45,15 @@ pub enum Effect {
     Send(Arc<[u8]>),
     /// A message to a local account.
     Message(Box<Delivery>),
+    /// Copies of what the origin sent, to the other sessions of its account (XEP-0280).
+    Sent {
+        /// Rendered message.
+        bytes: Arc<[u8]>,
+        /// Which `Append` of the transaction put it into the sender's archive.
+        append: Option<usize>,
+    },
+    /// The origin wants copies, or wants no more of them (XEP-0280).
+    Carbons(bool),
     /// To the session with this full JID (iq, directed presence); `otherwise` goes to the origin if there is
     /// none.
     ToFull {

@@ -1,11 +1,14 @@
 //! Reads stored messages back for one session: after a login, for a slow reader, after a resumption.
 //! Runs on background threads; looks at a bounded number of rows a page.
+use crate::delivery::Delivery;
 use crate::hub::Hub;
 use crate::note::{Address, Poster};
+use crate::registry::Live;
 use crate::row::Row;
+use crate::xep0280_carbons::{Direction, copy};
 use godwit_session::{Event, FeedPage, FeedRow, Millis, Place, SessionId};
 use godwit_store::{Cf, Owner, Range, Seq, StoreError, schema};
-use godwit_wire::{Writer, ns};
+use godwit_wire::{Writer, ns, rendered};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -40,12 +43,89 @@ pub fn delay(out: &mut Vec<u8>, bare: &str, seq: u64) {
     Writer::new(out).start("delay").attr("xmlns", ns::DELAY).attr("from", domain).attr("stamp", &stamp).end();
 }
 
-fn complete(bare: &str, seq: u64, row: &Row<'_>, regular: bool) -> FeedRow {
-    let mut extra = stanza_id(bare, seq);
-    delay(&mut extra, bare, seq);
-    let mut bytes = Vec::with_capacity(row.stanza.len() + extra.len());
-    godwit_wire::stanza::splice(&mut bytes, row.stanza, &extra);
-    FeedRow { seq, bytes: bytes.into(), regular }
+/// How a session gets a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As it is.
+    Message,
+    /// As a copy of another session's (XEP-0280).
+    Copy(Direction),
+}
+
+/// A session that rows are read for, as it and its account were when the reading began.
+struct Reader {
+    bare: Arc<str>,
+    resource: Box<str>,
+    /// Full JID.
+    jid: String,
+    reads_from: Option<u64>,
+    carbons_from: Option<u64>,
+    online: Vec<Box<str>>,
+}
+
+impl Reader {
+    fn new(live: &Live, session: SessionId) -> Option<Reader> {
+        let entry = live.sessions.iter().find(|entry| entry.id == session)?;
+        Some(Reader {
+            bare: Arc::clone(&live.bare),
+            resource: entry.resource.clone(),
+            jid: format!("{}/{}", live.bare, entry.resource),
+            reads_from: entry.reads_from,
+            carbons_from: entry.carbons_from,
+            online: live.sessions.iter().map(|entry| entry.resource.clone()).collect(),
+        })
+    }
+
+    /// The row is for it: to the bare JID or to its resource; to another resource only if that is gone.
+    fn is_addressed(&self, row: &Row<'_>) -> bool {
+        row.incoming
+            && (row.resource.is_empty()
+                || *row.resource == *self.resource
+                || !self.online.iter().any(|there| **there == *row.resource))
+    }
+
+    /// It gets the row whatever other resources do.
+    fn is_regular(&self, seq: u64, row: &Row<'_>) -> bool {
+        let new = self.reads_from.is_some_and(|from| seq > from);
+        new && row.incoming && (row.resource.is_empty() || *row.resource == *self.resource)
+    }
+
+    /// How it gets a row that it has not had: one from before it began to read only if nobody has
+    /// acknowledged it. Of its own messages it gets no copies.
+    fn first(&self, seq: u64, row: &Row<'_>, delivery: &Delivery) -> Option<Form> {
+        if self.is_addressed(row) {
+            let new = self.reads_from.is_some_and(|from| seq > from);
+            return (new || delivery.is_pending(seq)).then_some(Form::Message);
+        }
+        let wanted = row.copied && self.carbons_from.is_some_and(|from| seq > from);
+        let own = || rendered::has_attr(row.stanza, "from", &self.jid);
+        (wanted && !own()).then(|| self.copy(row))
+    }
+
+    /// How it gets a row again that it was sent.
+    fn again(&self, row: &Row<'_>) -> Form {
+        let message = row.incoming && (self.is_addressed(row) || self.carbons_from.is_none());
+        if message { Form::Message } else { self.copy(row) }
+    }
+
+    fn copy(&self, row: &Row<'_>) -> Form {
+        Form::Copy(if row.incoming { Direction::Received } else { Direction::Sent })
+    }
+
+    fn complete(&self, seq: u64, row: &Row<'_>, form: Form, regular: bool) -> FeedRow {
+        let (mut id, mut when) = (stanza_id(&self.bare, seq), Vec::new());
+        delay(&mut when, &self.bare, seq);
+        let bytes = match form {
+            Form::Message => {
+                id.extend_from_slice(&when);
+                let mut bytes = Vec::with_capacity(row.stanza.len() + id.len());
+                godwit_wire::stanza::splice(&mut bytes, row.stanza, &id);
+                bytes
+            }
+            Form::Copy(direction) => copy((&self.bare, &self.resource), direction, row.stanza, &id, &when),
+        };
+        FeedRow { seq, bytes: bytes.into(), regular }
+    }
 }
 
 /// What a page is for.
@@ -74,12 +154,17 @@ impl Hub {
     pub(crate) fn replay(self: &Arc<Self>, wanted: Wanted, seqs: Vec<u64>, post: &mut Poster) {
         self.read_for(wanted, post, move |hub, wanted| {
             let mut rows = Vec::with_capacity(seqs.len());
+            let reader = hub.registry.with(&wanted.bare, |live| Reader::new(live, wanted.session)).flatten();
+            let Some(reader) = reader else {
+                // Replaced meanwhile: rows that are left out would count as acknowledged.
+                return Ok(FeedPage { failed: true, ..FeedPage::default() });
+            };
             for &seq in &seqs {
                 let key = schema::archive(Owner(wanted.owner), Seq(seq));
                 if let Some(value) = hub.outside.store.get(Cf::Archive, &key)?
                     && let Some(row) = Row::decode(&value)
                 {
-                    rows.push(complete(&wanted.bare, seq, &row, false));
+                    rows.push(reader.complete(seq, &row, reader.again(&row), false));
                 }
             }
             Ok(FeedPage { rows, replay: true, ..FeedPage::default() })
@@ -109,24 +194,15 @@ impl Hub {
         }
     }
 
-    /// The messages after `after` that are for the session: to the bare JID or to its resource; to another
-    /// resource only if that is gone; and those from before it began to read only if nobody has acknowledged
-    /// them.
+    /// The messages after `after` that are for the session, and the copies that it wants.
     fn page(&self, wanted: &Wanted, after: u64, rows_max: usize) -> Result<FeedPage, StoreError> {
-        let Some((entry, delivery, online)) = self
+        let Some((reader, delivery)) = self
             .registry
-            .with(&wanted.bare, |live| {
-                let online: Vec<Box<str>> =
-                    live.sessions.iter().map(|entry| entry.resource.clone()).collect();
-                let delivery = live.delivery.clone();
-                live.session(wanted.session)
-                    .map(|entry| ((entry.resource.clone(), entry.reads_from), delivery, online))
-            })
+            .with(&wanted.bare, |live| Some((Reader::new(live, wanted.session)?, live.delivery.clone())))
             .flatten()
         else {
             return Ok(FeedPage { after, end: true, upto: after, ..FeedPage::default() });
         };
-        let (resource, reads_from) = entry;
         let head = self.outside.store.head();
         let (start, end) = schema::archives(Owner(wanted.owner), Seq(after), head);
         let mut page = FeedPage { after, upto: head.0, end: true, ..FeedPage::default() };
@@ -143,15 +219,11 @@ impl Hub {
             examined += 1;
             if row.incoming {
                 incoming.push(seq.0);
-                let for_it = row.resource.is_empty()
-                    || *row.resource == *resource
-                    || !online.iter().any(|there| **there == *row.resource);
-                let new = reads_from.is_some_and(|from| seq.0 > from);
-                if for_it && (new || delivery.is_pending(seq.0)) {
-                    bytes += row.stanza.len();
-                    let regular = new && (row.resource.is_empty() || *row.resource == *resource);
-                    page.rows.push(complete(&wanted.bare, seq.0, &row, regular));
-                }
+            }
+            if let Some(form) = reader.first(seq.0, &row, &delivery) {
+                bytes += row.stanza.len();
+                let regular = form == Form::Message && reader.is_regular(seq.0, &row);
+                page.rows.push(reader.complete(seq.0, &row, form, regular));
             }
             if page.rows.len() >= rows_max || examined >= EXAMINED_MAX || bytes >= PAGE_BYTES_MAX {
                 (page.upto, page.end) = (seq.0, false);

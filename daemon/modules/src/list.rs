@@ -25,12 +25,14 @@ impl Modules {
             Box::new(crate::xep0163_pep::Pep),
             Box::new(crate::xep0199_ping::Ping),
             Box::new(crate::xep0202_time::Time),
+            Box::new(crate::xep0280_carbons::Carbons),
             Box::new(crate::xep0313_mam::Mam),
             Box::new(crate::xep0359_stanza_ids::StanzaIds),
             Box::new(crate::xep0490_mds::Mds), // sees messages, lets them pass
             Box::new(crate::xep0441_prefs::Preferences),
-            // Has an opinion on every message: after those with a narrower one.
             Box::new(crate::xep0160_offline::Offline),
+            // Has an opinion on every message: after those with a narrower one.
+            Box::new(crate::what_is_stored::Hints),
         ])
     }
 

@@ -39,6 +39,8 @@ pub struct Entry {
     /// Messages to the bare JID up to here are only for it if they are pending; later ones are for it in any
     /// case. `None` while it gets none (unavailable or negative priority).
     pub reads_from: Option<u64>,
+    /// It wants copies of messages after this position (XEP-0280); `None`: no copies.
+    pub carbons_from: Option<u64>,
     /// Position of the last stored message posted to it.
     pub posted: u64,
     /// To whom it sent directed presence (RFC 6121 §4.6), for the unavailable at the end. Bounded by
@@ -56,6 +58,11 @@ impl Entry {
     /// Gets messages to the bare JID.
     pub fn reads(&self) -> bool {
         self.reads_from.is_some()
+    }
+
+    /// Wants a copy of the message at this position; `None`: of one that is not stored.
+    pub fn copies(&self, seq: Option<u64>) -> bool {
+        self.carbons_from.is_some_and(|from| seq.is_none_or(|seq| seq > from))
     }
 }
 

@@ -3,6 +3,7 @@ use crate::backlog;
 use crate::effects::{Delivery, Effect, Effects};
 use crate::module::{Cx, Flow, Iq, Keep, Target};
 use crate::row::Row;
+use crate::xep0280_carbons::{self, Direction, is_copied};
 use crate::xep0441_prefs as prefs;
 use godwit_wire::{Condition, IqType, Jid, Kind, MessageType, Node, PresenceType, Stanza, StanzaError, ns};
 use std::sync::Arc;
@@ -35,13 +36,14 @@ pub fn may_be_answered(stanza: &Stanza) -> bool {
     }
 }
 
-/// Elements that only the server may say: a `stanza-id` in the name of a local account or domain (XEP-0359
-/// §5), and a delay that claims to come from this server (XEP-0203 §4).
+/// Elements that only the server may say: copies (XEP-0280), a `stanza-id` in the name of a local account or
+/// domain (XEP-0359 §5), and a delay that claims to come from this server (XEP-0203 §4).
 fn is_forged(cx: &Cx<'_>, child: Node<'_>) -> bool {
     let local = |jid: Option<&str>| {
         jid.and_then(|text| Jid::parse(text).ok()).is_some_and(|jid| cx.is_local(jid.domain()))
     };
-    (child.is("stanza-id", ns::STANZA_IDS) && local(child.attr("by")))
+    xep0280_carbons::is_forged(child)
+        || (child.is("stanza-id", ns::STANZA_IDS) && local(child.attr("by")))
         || (child.is("delay", ns::DELAY) && local(child.attr("from")))
 }
 
@@ -85,42 +87,66 @@ fn message(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), StanzaE
     }
     let bytes = rendered(cx, stanza, Some(to));
     let resource = to.resource();
-    let append = if keep == Keep::No { None } else { Some(append(cx, to, owner, keep, &bytes, fx)?) };
+    let copied = Copied {
+        sent: bare != cx.origin.jid.bare_str() && is_copied(stanza, Direction::Sent),
+        received: is_copied(stanza, Direction::Received),
+    };
+    let (sent, append) = match keep {
+        Keep::No => (None, None),
+        keep => append(cx, to, owner, (keep, copied), &bytes, fx)?,
+    };
+    let copy = copied.sent.then(|| Arc::clone(&bytes));
     fx.then(Effect::Message(Box::new(Delivery {
         bare: bare.into(),
         owner,
         resource: resource.map(Into::into),
         bytes,
         append,
+        copied: copied.received,
         fall_back: type_ == MessageType::Chat,
     })));
+    if let Some(bytes) = copy {
+        fx.then(Effect::Sent { bytes, append: sent });
+    }
     Ok(())
 }
 
+/// Which accounts' other sessions get copies (XEP-0280). A message to oneself reaches them as a message, or as
+/// the copy of one received.
+#[derive(Clone, Copy)]
+struct Copied {
+    sent: bool,
+    received: bool,
+}
+
 /// Both sides of a message go to the archives of those who want it there (XEP-0441). What the recipient does
-/// not want as history is stored for its delivery all the same.
+/// not want as history is stored for its delivery all the same. Names the appends: the sender's, the
+/// recipient's.
 fn append(
     cx: &Cx<'_>,
     to: &Jid,
     owner: u64,
-    keep: Keep,
+    (keep, copied): (Keep, Copied),
     stanza: &[u8],
     fx: &mut Effects,
-) -> Result<usize, StanzaError> {
+) -> Result<(Option<usize>, Option<usize>), StanzaError> {
     let (own, bare) = (cx.origin.jid.bare_str(), to.bare_str());
     let history = keep == Keep::Archive;
     let row = Row {
         incoming: true,
         hidden: !(history && prefs::archives(cx, owner, &cx.origin.jid)?),
+        copied: copied.received,
         with: own,
         resource: to.resource().unwrap_or_default(),
         stanza,
     };
     // A message to oneself is one message.
+    let mut sent = None;
     if bare != own && history && prefs::archives(cx, cx.origin.owner, to)? {
-        fx.append(cx.origin.owner, &Row { incoming: false, hidden: false, with: bare, ..row });
+        let row = Row { incoming: false, hidden: false, copied: copied.sent, with: bare, ..row };
+        sent = Some(fx.append(cx.origin.owner, &row));
     }
-    Ok(fx.append(owner, &row))
+    Ok((sent, Some(fx.append(owner, &row))))
 }
 
 /// RFC 6121 §8.5.1: no such account. An error message is dropped, not answered.

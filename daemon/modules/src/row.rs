@@ -9,15 +9,18 @@ use sha2::{Digest, Sha256};
 const VERSION: u8 = 1;
 const INCOMING: u8 = 1;
 const HIDDEN: u8 = 2;
+const COPIED: u8 = 4;
 const HEADER: usize = 6;
 
 /// A row, borrowed from its bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Row<'a> {
     /// Sent to the account (otherwise by it). Only these are delivered.
     pub incoming: bool,
     /// Stored for delivery alone: no part of the history that clients query.
     pub hidden: bool,
+    /// The account's other sessions get copies of it (XEP-0280).
+    pub copied: bool,
     /// Bare JID of the other side.
     pub with: &'a str,
     /// Resource it was addressed to; empty for the bare JID.
@@ -31,7 +34,9 @@ impl<'a> Row<'a> {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER + self.with.len() + self.resource.len() + self.stanza.len());
         out.push(VERSION);
-        out.push((u8::from(self.incoming) * INCOMING) | (u8::from(self.hidden) * HIDDEN));
+        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+        let kind = flag(self.incoming, INCOMING);
+        out.push(kind | flag(self.hidden, HIDDEN) | flag(self.copied, COPIED));
         for text in [self.with, self.resource] {
             out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(0).to_be_bytes());
         }
@@ -58,6 +63,7 @@ impl<'a> Row<'a> {
         Some(Row {
             incoming: flags & INCOMING != 0,
             hidden: flags & HIDDEN != 0,
+            copied: flags & COPIED != 0,
             with: std::str::from_utf8(with).ok()?,
             resource: std::str::from_utf8(resource).ok()?,
             stanza,
@@ -81,13 +87,16 @@ mod tests {
         let row = Row {
             incoming: true,
             hidden: false,
+            copied: false,
             with: "a@b",
             resource: "phone",
             stanza: b"<message></message>",
         };
         for (incoming, hidden) in [(false, false), (false, true), (true, false), (true, true)] {
-            let row = Row { incoming, hidden, ..row };
-            assert_eq!(Row::decode(&row.encode()), Some(row));
+            for copied in [false, true] {
+                let row = Row { incoming, hidden, copied, ..row };
+                assert_eq!(Row::decode(&row.encode()), Some(row));
+            }
         }
         let bytes = row.encode();
         for n in 0..HEADER + 8 {
@@ -98,14 +107,14 @@ mod tests {
     #[test]
     fn hashes_are_those_that_are_stored() {
         assert_eq!(with_hash("bob@example.org"), 0x686b_5e4c_f4f9_63ad);
-        let row = Row { incoming: true, hidden: true, with: "bob@example.org", resource: "", stanza: b"" };
+        let row = Row { incoming: true, hidden: true, with: "bob@example.org", ..Row::default() };
         assert_eq!(row.index(), None);
         assert_eq!(Row { hidden: false, ..row }.index(), Some(0x686b_5e4c_f4f9_63ad));
     }
 
     #[test]
     fn another_version_is_refused() {
-        let mut bytes = Row { incoming: false, hidden: false, with: "", resource: "", stanza: b"" }.encode();
+        let mut bytes = Row::default().encode();
         bytes[0] = 2;
         assert_eq!(Row::decode(&bytes), None);
     }

@@ -97,6 +97,7 @@ impl Hub {
             priority: 0,
             interested: false,
             reads_from: None,
+            carbons_from: None,
             posted: 0,
             directed: Vec::new(),
             secret: None,
@@ -262,7 +263,8 @@ impl Hub {
     }
 
     /// XEP-0198 §5: messages that a session was sent and never acknowledged. Those to the bare JID other
-    /// resources have had; those to its full JID they get now. With nobody there they stay pending.
+    /// resources have had; those to its full JID they get now, except who gets copies of them (XEP-0280).
+    /// With nobody there they stay pending.
     fn redeliver(&self, origin: &Origin, unacked: &[u64], post: &mut Poster) {
         let bare = &origin.address.bare;
         let pending = self.registry.with(bare, |live| {
@@ -273,8 +275,8 @@ impl Hub {
         let rows = self.read_again(origin.owner, bare, &pending.unwrap_or_default(), true);
         self.registry.with(bare, |live| {
             for entry in live.sessions.iter().filter(|entry| entry.reads()) {
-                for row in &rows {
-                    post.event(live.address(entry.id), entry.place, Event::Deliver(row.clone()));
+                for row in rows.iter().filter(|row| !(row.copied && entry.copies(Some(row.seq)))) {
+                    post.event(live.address(entry.id), entry.place, Event::Deliver(row.outgoing.clone()));
                 }
             }
         });

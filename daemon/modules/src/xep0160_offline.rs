@@ -1,8 +1,8 @@
-//! XEP-0160 Offline Messages: which messages are stored. Reading them back, with XEP-0203 delay, is
-//! `feed.rs`.
-use crate::module::{Cx, Info, Keep, Module};
+//! XEP-0160 Offline Messages. Which messages are stored is said by the table in `what_is_stored.rs`; reading
+//! them back, with XEP-0203 delay, is `feed.rs`.
+use crate::module::{Info, Module};
 use godwit_session::Spec;
-use godwit_wire::{MessageType, Stanza, ns};
+use godwit_wire::ns;
 
 /// The module.
 #[derive(Debug)]
@@ -11,11 +11,6 @@ pub struct Offline;
 /// `feed.rs` adds it.
 const DELAY: Spec =
     Spec { id: "XEP-0203", title: "Delayed Delivery", version: "2.0", note: "on stored messages" };
-
-/// Children that are of no use later: who is typing (XEP-0085), and the addressing around a message.
-fn is_passing(namespace: &str) -> bool {
-    matches!(namespace, ns::CHAT_STATES | ns::HINTS | ns::STANZA_IDS | ns::DELAY | ns::MDS)
-}
 
 impl Module for Offline {
     fn info(&self) -> Info {
@@ -28,18 +23,5 @@ impl Module for Offline {
             features: &[ns::OFFLINE],
             ..Info::default()
         }
-    }
-
-    /// §3: normal and chat messages are stored if they hold anything but passing signals; the other types
-    /// never.
-    fn store(&self, _cx: &Cx<'_>, message: &Stanza) -> Option<Keep> {
-        let lasting = match message.message_type() {
-            MessageType::Normal | MessageType::Chat => message
-                .root()
-                .children()
-                .any(|child| !is_passing(child.ns()) && !child.is("thread", ns::CLIENT)),
-            MessageType::Groupchat | MessageType::Headline | MessageType::Error => false,
-        };
-        Some(if lasting { Keep::Archive } else { Keep::No })
     }
 }

@@ -12,6 +12,7 @@
 use crate::archive::{Archive, ArchiveSettings, Page, Refused, Wanted, id};
 use crate::effects::{Effects, Slow};
 use crate::feed;
+use crate::forward::forwarded;
 use crate::module::{Cx, Info, Iq, Module, Target, unreadable};
 use crate::row::Row;
 use crate::xep0059_rsm::Answer;
@@ -34,7 +35,7 @@ const ALSO: [Spec; 4] = [
         note: "DateTime, with any offset from UTC",
     },
     Spec { id: "XEP-0122", title: "Data Forms Validation", version: "1.0.2", note: "open lists" },
-    Spec { id: "XEP-0297", title: "Stanza Forwarding", version: "1.0", note: "results of archive queries" },
+    Spec { id: "XEP-0297", title: "Stanza Forwarding", version: "1.0", note: "archive queries, carbons" },
 ];
 
 /// The module.
@@ -144,24 +145,16 @@ fn refusal(refused: Refused) -> StanzaError {
 
 /// §4.2: the archived message, forwarded (XEP-0297) with the time at which it was archived.
 fn result(asked: &Asked, queryid: Option<&str>, seq: u64, row: &Row<'_>) -> Vec<u8> {
-    const NAME: &[u8] = b"<message";
-    let mut out = Vec::with_capacity(row.stanza.len() + 400);
+    let mut delay = Vec::new();
+    let stamp = feed::timestamp(Seq(seq).millis());
+    Writer::new(&mut delay).start("delay").attr("xmlns", ns::DELAY).attr("stamp", &stamp).end();
+    let mut inside = Vec::with_capacity(row.stanza.len() + 200);
+    forwarded(&mut inside, row.stanza, b"", &delay);
+    let mut out = Vec::with_capacity(inside.len() + 200);
     let mut writer = Writer::new(&mut out);
     writer.start("message").attr("from", &asked.bare).attr("to", &asked.to);
     writer.start("result").attr("xmlns", ns::MAM).attr_opt("queryid", queryid).attr("id", &id(seq));
-    writer.start("forwarded").attr("xmlns", ns::FORWARD);
-    writer.start("delay").attr("xmlns", ns::DELAY).attr("stamp", &feed::timestamp(Seq(seq).millis())).end();
-    match row.stanza.strip_prefix(NAME) {
-        // Rows are rendered for a stream, whose default namespace is the stanza's.
-        Some(rest) => {
-            writer.raw(b"<message xmlns='jabber:client'").raw(rest);
-        }
-        // Written with a prefix, which it declares itself.
-        None => {
-            writer.raw(row.stanza);
-        }
-    }
-    writer.end().end().end();
+    writer.raw(&inside).end().end();
     out
 }
 

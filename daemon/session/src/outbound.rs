@@ -9,6 +9,7 @@ impl Connection {
     /// A stanza for the session. Stored messages come in the archive's order, the others at once.
     pub(crate) fn deliver(&mut self, outgoing: Outgoing, cx: &mut Cx<'_>) {
         match outgoing.stored {
+            Some(at) if at.copy => self.deliver_copy(at.seq, outgoing.bytes, cx),
             Some(at) => self.deliver_stored(at, &outgoing, cx),
             None if outgoing.extra.is_empty() => self.send_inline(outgoing.bytes, cx),
             None => {
@@ -16,6 +17,15 @@ impl Connection {
                 splice(&mut bytes, &outgoing.bytes, &outgoing.extra);
                 self.send_inline(bytes.into(), cx);
             }
+        }
+    }
+
+    /// A copy for a session that is not being fed.
+    fn deliver_copy(&mut self, seq: u64, bytes: Arc<[u8]>, cx: &mut Cx<'_>) {
+        if let State::Bound(bound) = &mut self.state
+            && bound.note_copy(seq)
+        {
+            self.send_inline(bytes, cx);
         }
     }
 

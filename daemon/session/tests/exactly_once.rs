@@ -249,7 +249,7 @@ impl Model {
         self.posted += 1;
         if heard {
             let stored =
-                Some(Stored { seq: self.posted, prev: self.posted - 1, again: false, regular: true });
+                Some(Stored { seq: self.posted, prev: self.posted - 1, again: false, regular: true, copy: false });
             let bytes = message(self.posted).into();
             self.event(Event::Deliver(Outgoing { bytes, extra: Box::default(), stored }));
         }

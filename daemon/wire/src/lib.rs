@@ -9,6 +9,7 @@ pub mod jid;
 pub mod limits;
 pub mod ns;
 mod parse;
+pub mod rendered;
 mod scope;
 pub mod stanza;
 pub mod writer;
