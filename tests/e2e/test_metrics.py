@@ -74,9 +74,12 @@ def test_values_move_with_a_chat(measured):
     with RawClient(daemon) as ann, RawClient(daemon) as ben:
         ann.login("ann", PASSWORD)
         ben.login("ben", PASSWORD)
+        ben.send("<presence/>")
+        ben.sync()
         for number in range(5):
             ann.send(f"<message to='ben@localhost' type='chat'><body>{number}</body></message>")
         ann.sync()
+        until("ben has them", lambda: scrape(port)["godwit_delivery_seconds_count"] >= 5)
         during = scrape(port)
         assert (during["godwit_sessions"], during["godwit_connections"]) == (2, 2)
     with RawClient(daemon) as stranger:
@@ -94,6 +97,7 @@ def test_values_move_with_a_chat(measured):
     assert 1 <= grown("godwit_store_fsyncs_total") == grown("godwit_store_fsync_seconds_count")
     assert grown("godwit_store_commit_seconds_count") >= 5
     assert grown("godwit_store_written_bytes_total") > 0
+    assert grown("godwit_delivery_seconds_count") == 5, "ben got them as they came"
     assert grown('godwit_tls_handshakes_total{version="1.3"}') == 3
     for name, kind in before.items():
         assert not name.endswith("_total") or after[name] >= kind, f"{name} fell"

@@ -37,9 +37,20 @@ impl<const N: usize> Histogram<N> {
     }
 }
 
+impl<const N: usize> std::ops::AddAssign for Histogram<N> {
+    /// The values of both; they have the same bounds.
+    fn add_assign(&mut self, other: Histogram<N>) {
+        assert_eq!(self.bounds, other.bounds, "histograms of different things are added");
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
+        self.above += other.above;
+        self.sum = self.sum.wrapping_add(other.sum);
+        self.most = self.most.max(other.most);
+    }
+}
+
 /// A histogram that grows.
 #[derive(Debug)]
-pub(crate) struct Recorder<const N: usize> {
+pub struct Recorder<const N: usize> {
     bounds: &'static [u64; N],
     counts: [AtomicU64; N],
     above: AtomicU64,
@@ -48,7 +59,8 @@ pub(crate) struct Recorder<const N: usize> {
 }
 
 impl<const N: usize> Recorder<N> {
-    pub(crate) const fn new(bounds: &'static [u64; N]) -> Recorder<N> {
+    /// Empty, with these bounds.
+    pub const fn new(bounds: &'static [u64; N]) -> Recorder<N> {
         Recorder {
             bounds,
             counts: [const { AtomicU64::new(0) }; N],
@@ -59,7 +71,7 @@ impl<const N: usize> Recorder<N> {
     }
 
     /// For the one thread that records.
-    pub(crate) fn record(&self, value: u64) {
+    pub fn record(&self, value: u64) {
         let bucket = self.counts.get(self.bounds.partition_point(|bound| *bound < value));
         grow(bucket.unwrap_or(&self.above), 1);
         grow(&self.sum, value);
@@ -68,7 +80,8 @@ impl<const N: usize> Recorder<N> {
         }
     }
 
-    pub(crate) fn read(&self) -> Histogram<N> {
+    /// What it holds now.
+    pub fn read(&self) -> Histogram<N> {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Histogram {
             bounds: self.bounds,
@@ -99,6 +112,17 @@ mod tests {
         assert_eq!(read.counts, [2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         assert_eq!((read.above, read.count(), read.sum, read.most), (1, 6, 8_199, 4_097));
         assert_eq!((read.mean(), Recorder::new(&COUNT).read().mean()), (1_366, 0));
+    }
+
+    #[test]
+    fn added_histograms_hold_the_values_of_both() {
+        let (one, other) = (Recorder::new(&COUNT), Recorder::new(&COUNT));
+        one.record(3);
+        other.record(3);
+        other.record(9_000);
+        let mut both = one.read();
+        both += other.read();
+        assert_eq!((both.counts[2], both.above, both.sum, both.most), (2, 1, 9_006, 9_000));
     }
 
     #[test]

@@ -7,8 +7,16 @@ use godwit_edge::ShardStats;
 use godwit_edge::stats::Count;
 use godwit_edge::tls::CertificateStatus;
 use godwit_modules::hub::Counters;
+use godwit_store::histogram::{Histogram, Recorder};
 use godwit_store::{Cf, Health, Stats};
 use std::sync::Arc;
+
+/// Bounds of the time that a message takes to its recipient's connection, in milliseconds: the shards' clock
+/// has no finer ones.
+pub const DELIVERY_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000];
+
+/// One shard's part of these times.
+pub type Deliveries = Recorder<{ DELIVERY_MS.len() }>;
 
 /// Gathered for one answer.
 #[derive(Debug)]
@@ -25,6 +33,8 @@ pub struct Facts {
     pub hub: Arc<Counters>,
     /// What each shard counts.
     pub shards: Vec<Arc<ShardStats>>,
+    /// Milliseconds that messages took to their recipients, by shard.
+    pub deliveries: Vec<Arc<Deliveries>>,
     /// Connections now.
     pub connections: u64,
     /// How many there may be.
@@ -54,6 +64,13 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The times of all shards' messages.
+    pub(super) fn deliveries(&self) -> Histogram<{ DELIVERY_MS.len() }> {
+        let mut all = Deliveries::new(&DELIVERY_MS).read();
+        self.deliveries.iter().for_each(|shard| all += shard.read());
+        all
+    }
+
     /// A count of the shards, added up.
     pub(super) fn shards(&self, count: fn(&ShardStats) -> &Count) -> u64 {
         self.shards.iter().map(|shard| count(shard).get()).sum()

@@ -1,5 +1,5 @@
 //! Metrics of what clients notice: connections, TLS, logins, stanzas, messages.
-use super::metric::{Metric, counter, gauge};
+use super::metric::{Metric, counter, gauge, histogram};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn get(counter: &AtomicU64) -> u64 {
@@ -120,6 +120,12 @@ pub(super) const SERVICE: &[Metric] = &[
     })
     .by("stored"),
     counter("godwit_deliveries", "Stanzas posted to a session.", |f, s| s.one(get(&f.hub.delivered))),
+    histogram(
+        "godwit_delivery_seconds",
+        "Time of a stored message from the begin of its commit to its recipient's open connection.",
+        |f, s| s.buckets(&f.deliveries(), 1e3),
+    )
+    .seconds(),
     counter("godwit_stanza_errors", "Stanzas answered with an error.", |f, s| s.one(get(&f.hub.errors_sent))),
     counter("godwit_stanza_retries", "Stanzas decided again because what they read had changed.", |f, s| {
         s.one(get(&f.hub.conflicts))

@@ -32,6 +32,7 @@ fn facts() -> Facts {
         memory: Default::default(),
         hub: Arc::default(),
         shards: vec![Arc::<ShardStats>::default(), Arc::default()],
+        deliveries: Vec::new(),
         connections: 3,
         ceiling,
         store: Default::default(),
@@ -123,6 +124,24 @@ fn histograms_add_up_and_are_in_seconds() {
     assert_eq!(sample(&text, &format!("{name}_bucket{{le=\"+Inf\"}}")), "6");
     assert_eq!(sample(&text, &format!("{name}_count")), "6");
     assert_eq!(sample(&text, &format!("{name}_sum")), "12.0015");
+}
+
+#[test]
+fn the_shards_times_of_delivery_are_added_up() {
+    let recorders =
+        [facts::Deliveries::new(&facts::DELIVERY_MS), facts::Deliveries::new(&facts::DELIVERY_MS)];
+    recorders[0].record(1);
+    recorders[1].record(1);
+    recorders[1].record(300);
+    let facts = Facts { deliveries: recorders.into_iter().map(Arc::new).collect(), ..facts() };
+    let text = encode(facts).expect("text");
+    let name = "godwit_delivery_seconds";
+    assert_eq!(sample(&text, &format!("{name}_bucket{{le=\"0.001\"}}")), "2");
+    assert_eq!(sample(&text, &format!("{name}_bucket{{le=\"0.5\"}}")), "3");
+    assert_eq!(
+        (sample(&text, &format!("{name}_sum")), sample(&text, &format!("{name}_count"))),
+        ("0.302", "3")
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::certificates;
 use crate::config::Config;
 use crate::limits::{Ceiling, Derived, Machine, derive, raise_descriptors};
 use crate::logging::Logging;
+use crate::metrics::facts::{DELIVERY_MS, Deliveries};
 use crate::systemd::Inherited;
 use godwit_edge::tls::{Certificates, TicketKeys, TlsConfig};
 use godwit_edge::{
@@ -16,7 +17,7 @@ use godwit_edge::{
 };
 use godwit_modules::archive::ArchiveSettings;
 use godwit_modules::{Completion, HubSink};
-use godwit_modules::{Hub, Outside};
+use godwit_modules::{Hub, Outside, ShardState};
 use godwit_store::{Opened, Rocks, StoreError, Writer};
 use std::fmt::Display;
 use std::io;
@@ -52,6 +53,8 @@ pub(super) struct Daemon {
     pub(super) hub: Arc<Hub>,
     pub(super) mailboxes: Arc<Mailboxes>,
     pub(super) shard_stats: Vec<Arc<ShardStats>>,
+    /// Times of messages to their recipients, by shard.
+    pub(super) deliveries: Vec<Arc<Deliveries>>,
     /// Threads that the watchdog found stuck at its last look.
     pub(super) stuck: Mutex<Vec<String>>,
     pub(super) reload: Mutex<Option<ReloadStatus>>,
@@ -116,6 +119,7 @@ impl Daemon {
             hub,
             mailboxes,
             shard_stats: (0..shards).map(|_| Arc::default()).collect(),
+            deliveries: (0..shards).map(|_| Arc::new(Deliveries::new(&DELIVERY_MS))).collect(),
             stuck: Mutex::default(),
             reload: Mutex::default(),
             pacer: Mutex::default(),
@@ -131,8 +135,10 @@ impl Daemon {
     ) -> Result<Threads, String> {
         let settings = Arc::new(self.session_settings());
         let (mut shards, mut boxes) = (Vec::new(), Vec::new());
-        for ((number, stats), listeners) in (0u16..).zip(&self.shard_stats).zip(listeners) {
-            let host = Server::new(Arc::clone(&self.hub), number, Arc::clone(&settings), self.clock.clone());
+        let counted = self.shard_stats.iter().zip(&self.deliveries);
+        for ((number, (stats, deliveries)), listeners) in (0u16..).zip(counted).zip(listeners) {
+            let state = ShardState::new(Arc::clone(&self.hub), number, Arc::clone(&settings));
+            let host = Server::new(state, self.clock.clone(), Arc::clone(deliveries));
             let shard = ShardConfig {
                 number,
                 settings: Arc::clone(&settings),

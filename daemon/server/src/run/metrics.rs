@@ -21,6 +21,7 @@ impl Daemon {
             memory: crate::alloc::memory(),
             hub: Arc::clone(&self.hub.counters),
             shards: self.shard_stats.clone(),
+            deliveries: self.deliveries.clone(),
             connections: self.connections.now() as u64,
             ceiling: self.ceiling.clone(),
             store: self.writer.stats(),

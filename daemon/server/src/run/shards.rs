@@ -1,7 +1,9 @@
 //! Joins the edge's shards and the hub: what a shard serves, and how other threads reach it.
+use crate::metrics::facts::Deliveries;
 use godwit_edge::{Clock, Ended, Entry, Mailbox, ShardHost};
-use godwit_modules::{Hub, Note, Post, ShardState};
-use godwit_session::{ConnId, Connection, Cx, Event, Host, Millis, Request, Settings};
+use godwit_modules::{Note, Post, ShardState};
+use godwit_session::{ConnId, Connection, Cx, Event, Host, Millis, Request};
+use godwit_store::Seq;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -43,12 +45,21 @@ impl Post for Mailboxes {
 pub(super) struct Server {
     state: ShardState,
     clock: Clock,
+    deliveries: Arc<Deliveries>,
 }
 
 impl Server {
-    pub(super) fn new(hub: Arc<Hub>, shard: u16, settings: Arc<Settings>, clock: Clock) -> Server {
-        Server { state: ShardState::new(hub, shard, settings), clock }
+    pub(super) fn new(state: ShardState, clock: Clock, deliveries: Arc<Deliveries>) -> Server {
+        Server { state, clock, deliveries }
     }
+}
+
+/// Milliseconds from the begin of the commit that made a message durable to now, when its recipient's
+/// connection gets it; nothing for what is not stored, or was sent before.
+fn delivered_after(event: &Event, now: Millis) -> Option<Millis> {
+    let Event::Deliver(outgoing) = event else { return None };
+    let stored = outgoing.stored.as_ref().filter(|stored| !stored.again)?;
+    Some(now.saturating_sub(Seq(stored.seq).millis()))
 }
 
 impl Host for Server {
@@ -71,7 +82,12 @@ impl ShardHost for Server {
         self.state.closed(at);
     }
     fn note(&mut self, note: Note) -> Option<(ConnId, Event)> {
-        self.state.note(note, (self.clock)())
+        let now = (self.clock)();
+        let (at, event) = self.state.note(note, now)?;
+        if let Some(ms) = delivered_after(&event, now) {
+            self.deliveries.record(ms);
+        }
+        Some((at, event))
     }
     fn missed(&mut self, at: ConnId, event: Event) {
         self.state.missed(at, event, (self.clock)());
@@ -87,5 +103,25 @@ impl ShardHost for Server {
     }
     fn flush(&mut self) {
         self.state.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use godwit_session::{Outgoing, Stored};
+
+    #[test]
+    fn only_what_is_delivered_for_the_first_time_has_a_time() {
+        let seq = Seq::at(1_000).0;
+        let deliver = |stored: Option<Stored>| {
+            Event::Deliver(Outgoing { bytes: Arc::from(&b""[..]), extra: Box::from(&b""[..]), stored })
+        };
+        let stored = |again| Some(Stored { seq, prev: 0, again, regular: false });
+        assert_eq!(delivered_after(&deliver(stored(false)), 1_007), Some(7));
+        assert_eq!(delivered_after(&deliver(stored(false)), 900), Some(0), "the clock went back");
+        assert_eq!(delivered_after(&deliver(stored(true)), 1_007), None);
+        assert_eq!(delivered_after(&deliver(None), 1_007), None);
+        assert_eq!(delivered_after(&Event::TakeOver, 1_007), None);
     }
 }
