@@ -101,6 +101,9 @@ pub(super) const SERVICE: &[Metric] = &[
         s.one(get(&f.hub.detached))
     }),
     counter("godwit_sessions_resumed", "Sessions resumed.", |f, s| s.one(get(&f.hub.resumed))),
+    counter("godwit_sessions_revived", "Sessions of the daemon before that were made resumable.", |f, s| {
+        s.one(get(&f.hub.revived))
+    }),
     counter("godwit_logins", "Logins that succeeded.", |f, s| s.one(get(&f.hub.logins))),
     counter("godwit_login_failures", "Logins that failed, by SASL condition.", |f, s| {
         s.each(f.hub.logins_failed.each())

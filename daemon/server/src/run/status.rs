@@ -42,6 +42,7 @@ impl Daemon {
             ("writes_failed", &hub.writes_failed),
             ("logins", &hub.logins),
             ("resumed", &hub.resumed),
+            ("revived", &hub.revived),
             ("panics", &hub.panics),
         ];
         let mut counters: BTreeMap<String, u64> =
