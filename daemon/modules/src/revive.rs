@@ -105,8 +105,10 @@ impl Hub {
         }
         let has = at.has.clone();
         let record = rows.out.as_ref().map(|out| out.record.clone()).unwrap_or_default();
-        let (bound, entry) = rebuilt(wish, &rows, &record, at, now).ok_or(Refused::Lost("its address"))?;
+        let (bound, mut entry) =
+            rebuilt(wish, &rows, &record, at, now).ok_or(Refused::Lost("its address"))?;
         let (jid, reads) = (bound.jid.clone(), entry.reads());
+        entry.interest = Interest::revived(Seq(self.began).millis());
         self.settle_in(wish, bound, entry)?;
         Counters::up(&self.counters.sessions);
         Counters::up(&self.counters.revived);

@@ -251,28 +251,45 @@ fn records_from_before_a_failed_write_do_not_count() {
 }
 
 #[test]
-fn a_revived_session_is_asked_again_what_it_wants_to_hear_of() {
+fn a_revived_session_hears_of_what_was_published_meanwhile_and_after() {
     let mut w = world(&["bob"]);
     let (bob, key, got) = sm(&mut w, "bob", "phone");
     let caps = "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:c' ver='x'/>";
     w.send(bob, &format!("<presence>{caps}</presence>"));
     let got = got + stanzas(&w.take(bob));
+    let publish = |id: &str| {
+        format!(
+            "<iq type='set' id='p'><pubsub xmlns='http://jabber.org/protocol/pubsub'>\
+             <publish node='urn:chats'><item id='{id}'><x xmlns='urn:x'/></item></publish><publish-options>\
+             <x xmlns='jabber:x:data' type='submit'><field var='pubsub#max_items'><value>max</value></field>\
+             <field var='pubsub#send_last_published_item'><value>never</value></field></x>\
+             </publish-options></pubsub></iq>"
+        )
+    };
+    let laptop = w.online("bob", "laptop");
+    let got = got + stanzas(&w.take(bob));
+    w.send(laptop, &publish("before"));
+    w.pass(1_000);
+    w.send(laptop, "<message to='bob@example.org/laptop' type='chat'><body>time goes by</body></message>");
     let mut w = w.crash();
+    w.pass(1_000);
+    let laptop = w.online("bob", "laptop");
+    w.send(laptop, &publish("one"));
+    w.send(laptop, &publish("two"));
     let (bob, inbox) = resume(&mut w, "bob", &key, got);
+    assert!(inbox.contains("<resumed "), "{inbox}");
     let asked = inbox.split_once("id='caps-").map(|(_, rest)| &rest[..16]).expect(&inbox);
     w.send(
         bob,
         &format!(
             "<iq type='result' id='caps-{asked}' to='bob@example.org'>\
              <query xmlns='http://jabber.org/protocol/disco#info'>\
-             <feature var='urn:mood+notify'/></query></iq>"
+             <feature var='urn:chats+notify'/></query></iq>"
         ),
     );
-    w.send(
-        bob,
-        "<iq type='set' id='p'><pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='urn:mood'>\
-         <item><mood xmlns='urn:mood'/></item></publish></pubsub></iq>",
-    );
     let told = w.take(bob);
-    assert!(told.contains("type='headline'") && told.contains("<mood xmlns='urn:mood'/>"), "{told}");
+    assert!(told.find("id='one'") < told.find("id='two'") && told.contains("id='one'"), "{told}");
+    assert!(!told.contains("id='before'"), "{told}");
+    w.send(laptop, &publish("three"));
+    assert!(w.take(bob).contains("id='three'"));
 }

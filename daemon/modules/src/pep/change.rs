@@ -130,7 +130,7 @@ pub fn publish(
         change.trim(&mut node, fx)?;
     }
     change.commit(Some(&node), fx)?;
-    event::tell(cx, name, &node.config, told, fx)
+    event::tell(cx, (name, Some(id)), &node.config, told, fx)
 }
 
 /// Removes an item.
@@ -146,7 +146,7 @@ pub fn retract(cx: &Cx<'_>, name: &str, id: &str, notify: bool, fx: &mut Effects
     node.bytes = node.bytes.saturating_sub(old.cost(id));
     change.commit(Some(&node), fx)?;
     if notify || node.config.notify_retract {
-        event::tell(cx, name, &node.config, event::retracted(name, id), fx)?;
+        event::tell(cx, (name, Some(id)), &node.config, event::retracted(name, id), fx)?;
     }
     Ok(())
 }
@@ -183,7 +183,7 @@ pub fn purge(cx: &Cx<'_>, name: &str, fx: &mut Effects) -> Result<(), StanzaErro
     let mut node = change.found.row.clone().ok_or_else(not_found)?;
     clear(change.owner(), name, &mut node, fx);
     change.commit(Some(&node), fx)?;
-    event::tell(cx, name, &node.config, event::of_node("purge", name), fx)
+    event::tell(cx, (name, None), &node.config, event::of_node("purge", name), fx)
 }
 
 /// Removes a node and its items.
@@ -193,7 +193,7 @@ pub fn delete(cx: &Cx<'_>, name: &str, fx: &mut Effects) -> Result<(), StanzaErr
     clear(change.owner(), name, &mut node, fx);
     change.commit(None, fx)?;
     if node.config.notify_delete {
-        event::tell(cx, name, &node.config, event::of_node("delete", name), fx)?;
+        event::tell(cx, (name, None), &node.config, event::of_node("delete", name), fx)?;
     }
     Ok(())
 }

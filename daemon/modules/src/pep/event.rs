@@ -15,6 +15,8 @@ pub struct Notice {
     pub from: Box<str>,
     /// Which node.
     pub node: Box<str>,
+    /// Of which item; `None`: of the node as a whole.
+    pub item: Option<Box<str>>,
     /// `id` of the message.
     pub id: String,
     /// Of type normal, otherwise headline.
@@ -77,7 +79,7 @@ pub fn of_node(what: &'static str, node: &str) -> Vec<u8> {
 /// them, those whose clients want to hear of the node.
 pub fn tell(
     cx: &Cx<'_>,
-    node: &str,
+    (node, item): (&str, Option<&str>),
     config: &Config,
     inside: Vec<u8>,
     fx: &mut Effects,
@@ -90,6 +92,7 @@ pub fn tell(
         owner: cx.origin.owner,
         from: own.into(),
         node: node.into(),
+        item: item.map(Into::into),
         id: message_id(cx.random),
         normal: config.normal,
         inside,

@@ -1,4 +1,5 @@
-//! The last items, sent to a session that newly wants to hear of nodes (XEP-0163 §4.3.4).
+//! The last items, sent to a session that newly wants to hear of nodes (XEP-0163 §4.3.4); and to one that is
+//! resumed after a restart of the server what was published meanwhile.
 //!
 //! Reading them takes a while: a worker does it. What is notified to the session meanwhile is newer than what
 //! the worker read, so it is noted, and the worker's item dropped: no client ends up with the older one.
@@ -12,7 +13,7 @@ use crate::note::{Address, Poster};
 use crate::registry::Entry;
 use crate::xep0115_caps::Caps;
 use crate::{accounts, feed, roster};
-use godwit_session::{Event, Outgoing};
+use godwit_session::{Event, Millis, Outgoing};
 use godwit_store::{Read, StoreError};
 use godwit_wire::{Jid, Writer, ns};
 use std::collections::HashSet;
@@ -23,12 +24,18 @@ use std::sync::Arc;
 const LAST_BYTES_MAX: usize = 128 * 1024;
 /// The same when one more contact's presence is seen.
 const GRANTED_BYTES_MAX: usize = 32 * 1024;
+/// Items of one node that a session is sent which missed them.
+const MISSED_MAX: usize = 64;
+/// Notifications noted during one reading; with more of them the rest of the reading is given up.
+const TOLD_MAX: usize = 4_096;
 
 /// What a session wants to hear of.
 #[derive(Debug, Default)]
 pub struct Interest {
     /// What its client announced; wants nothing before that.
     pub caps: Option<Arc<Caps>>,
+    /// It was resumed after a restart and has missed what was published since then, ms since 1970.
+    missed_since: Option<Millis>,
     /// The last items are being read for it.
     catching: Option<Box<Catching>>,
 }
@@ -40,8 +47,34 @@ struct Catching {
     token: Arc<()>,
     /// What is still to be read. As long as what the session announces and is granted in one reading's time.
     wanted: Vec<Wanted>,
-    /// Whose nodes it was notified of meanwhile. At most one for each contact and node that it wants.
-    told: HashSet<(u64, Box<str>)>,
+    /// What it was notified of meanwhile.
+    told: Told,
+}
+
+/// Notifications: of which nodes, and of which items (`None`: of all at once).
+#[derive(Debug, Default)]
+struct Told {
+    nodes: HashSet<(u64, Box<str>)>,
+    items: HashSet<(u64, Box<str>, Option<Box<str>>)>,
+}
+
+impl Told {
+    fn note(&mut self, notice: &Notice) {
+        if self.items.len() < TOLD_MAX {
+            self.nodes.insert((notice.owner, notice.node.clone()));
+            self.items.insert((notice.owner, notice.node.clone(), notice.item.clone()));
+        }
+    }
+
+    /// What was read is older than what was told, or may be.
+    fn outdates(&self, read: &Last<'_>) -> bool {
+        let item = |id| self.items.contains(&(read.owner, read.node.into(), id));
+        self.items.len() >= TOLD_MAX
+            || match read.missed {
+                false => self.nodes.contains(&(read.owner, read.node.into())),
+                true => item(None) || item(Some(read.id.as_str().into())),
+            }
+    }
 }
 
 /// Nodes to read.
@@ -50,20 +83,28 @@ struct Wanted {
     /// Of this account; otherwise of the session's own and of all contacts whose presence it sees.
     of: Option<Box<str>>,
     nodes: Vec<Box<str>>,
+    /// Everything since then.
+    missed_since: Option<Millis>,
 }
 
 impl Interest {
+    /// Of a session that is resumed: it was told of nothing since then.
+    pub fn revived(missed_since: Millis) -> Interest {
+        Interest { missed_since: Some(missed_since), ..Interest::default() }
+    }
+
     /// Takes in what the client announced. `Some`: a reading is to be started, with this token.
     fn announce(&mut self, caps: Arc<Caps>) -> Option<Arc<()>> {
         let news: Vec<Box<str>> = caps.news(self.caps.as_deref()).map(Into::into).collect();
         self.caps = Some(caps);
-        self.want(Wanted { of: None, nodes: news })
+        let missed_since = if news.is_empty() { None } else { self.missed_since.take() };
+        self.want(Wanted { of: None, nodes: news, missed_since })
     }
 
     /// The account sees the presence of another one from now on. `Some` as above.
     fn granted(&mut self, of: &str) -> Option<Arc<()>> {
         let nodes = self.caps.as_ref()?.news(None).map(Into::into).collect();
-        self.want(Wanted { of: Some(of.into()), nodes })
+        self.want(Wanted { of: Some(of.into()), nodes, missed_since: None })
     }
 
     fn want(&mut self, wanted: Wanted) -> Option<Arc<()>> {
@@ -77,10 +118,10 @@ impl Interest {
     }
 
     /// Wants to hear of this node; notes that it now does.
-    fn take(&mut self, owner: u64, node: &str) -> bool {
-        let wants = self.caps.as_ref().is_some_and(|caps| caps.wants(node));
+    fn take(&mut self, notice: &Notice) -> bool {
+        let wants = self.caps.as_ref().is_some_and(|caps| caps.wants(&notice.node));
         if let Some(catching) = self.catching.as_mut().filter(|_| wants) {
-            catching.told.insert((owner, node.into()));
+            catching.told.note(notice);
         }
         wants
     }
@@ -114,7 +155,7 @@ impl Hub {
         self.registry.with(to, |live| {
             let bare = Arc::clone(&live.bare);
             for entry in live.sessions.iter_mut().filter(|entry| entry.presence.is_some()) {
-                if entry.interest.take(notice.owner, &notice.node) {
+                if entry.interest.take(notice) {
                     let bytes = notice.addressed(&format!("{bare}/{}", entry.resource));
                     let address = Address { session: entry.id, bare: Arc::clone(&bare) };
                     post.event(address, entry.place, plain(bytes));
@@ -210,17 +251,18 @@ impl Hub {
             let Some(record) = accounts::read(store, &source)? else { continue };
             let mut found = Vec::new();
             for node in &wanted.nodes {
-                let Some(last) = last(store, &source, record.owner, node, session)? else { continue };
-                let outgoing = last.outgoing(event::message_id(&*self.outside.random), session);
-                let length = outgoing.bytes.len() + outgoing.extra.len();
-                let Some(left) = room.checked_sub(length) else {
-                    tracing::info!(jid = %session.jid, "more last items than a session is sent at once");
-                    return Ok(());
-                };
-                *room = left;
-                found.push((&**node, outgoing));
+                for last in unasked(store, &source, record.owner, node, wanted.missed_since, session)? {
+                    let outgoing = last.outgoing(event::message_id(&*self.outside.random), session);
+                    let length = outgoing.bytes.len() + outgoing.extra.len();
+                    let Some(left) = room.checked_sub(length) else {
+                        tracing::info!(jid = %session.jid, "more last items than a session is sent at once");
+                        return Ok(());
+                    };
+                    *room = left;
+                    found.push((last, outgoing));
+                }
             }
-            self.send_last(session, token, record.owner, found, post);
+            self.send_last(session, token, found, post);
         }
         Ok(())
     }
@@ -230,8 +272,7 @@ impl Hub {
         &self,
         session: &Session,
         token: &Arc<()>,
-        owner: u64,
-        found: Vec<(&str, Outgoing)>,
+        found: Vec<(Last<'_>, Outgoing)>,
         post: &mut Poster,
     ) {
         if found.is_empty() {
@@ -241,8 +282,8 @@ impl Hub {
             let entry = live.session(session.address.session)?;
             let place = entry.place;
             let told = &entry.interest.catching(token)?.told;
-            for (node, outgoing) in found {
-                if !told.contains(&(owner, node.into())) {
+            for (last, outgoing) in found {
+                if !told.outdates(&last) {
                     post.event(session.address.clone(), place, Event::Deliver(outgoing));
                 }
             }
@@ -254,27 +295,32 @@ impl Hub {
     }
 }
 
-/// A node's last item.
+/// An item that is sent unasked.
 struct Last<'a> {
+    owner: u64,
     from: &'a str,
     node: &'a str,
-    config: Config,
     id: String,
     item: Item,
-    owner: u64,
+    /// As one that was missed; otherwise as the node's last.
+    missed: bool,
+    config: Config,
 }
 
-/// The last item of a node, if it is sent unasked, and to this session.
-fn last<'a>(
+/// The items of a node that are sent to this session unasked, oldest first.
+fn unasked<'a>(
     store: &dyn Read,
     from: &'a str,
     owner: u64,
     node: &'a str,
+    missed_since: Option<Millis>,
     session: &Session,
-) -> Result<Option<Last<'a>>, StoreError> {
-    let Some(table::Node { config, .. }) = table::node(store, owner, node)?.row else { return Ok(None) };
-    if config.send_last != SendLast::OnPresence || !config.deliver || !config.persist {
-        return Ok(None);
+) -> Result<Vec<Last<'a>>, StoreError> {
+    let Some(table::Node { config, .. }) = table::node(store, owner, node)?.row else {
+        return Ok(Vec::new());
+    };
+    if !config.deliver || !config.persist {
+        return Ok(Vec::new());
     }
     if owner != session.owner {
         let groups = match config.access {
@@ -282,11 +328,19 @@ fn last<'a>(
             _ => Vec::new(),
         };
         if !Reader::Contact(groups).may(&config) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
     }
-    let last = table::last(store, owner, node)?;
-    Ok(last.map(|(id, item)| Last { from, node, config, id, item, owner }))
+    let (mut items, mut missed) = (Vec::new(), true);
+    if let Some(since) = missed_since {
+        items = table::since(store, owner, node, since, MISSED_MAX)?;
+    }
+    if items.is_empty() && config.send_last == SendLast::OnPresence {
+        missed = false;
+        items.extend(table::last(store, owner, node)?);
+    }
+    let last = |(id, item)| Last { owner, from, node, id, item, missed, config: config.clone() };
+    Ok(items.into_iter().map(last).collect())
 }
 
 impl Last<'_> {
@@ -295,6 +349,7 @@ impl Last<'_> {
             owner: self.owner,
             from: self.from.into(),
             node: self.node.into(),
+            item: Some(self.id.as_str().into()),
             id: message_id,
             normal: self.config.normal,
             inside: event::published(self.node, &self.config, &self.id, &self.item.payload),
@@ -312,27 +367,63 @@ mod tests {
     use super::*;
     use crate::xep0115_caps::tests::caps;
 
-    fn wanted(of: Option<&str>, nodes: &[&str]) -> Wanted {
-        Wanted { of: of.map(Into::into), nodes: nodes.iter().map(|node| Box::from(*node)).collect() }
+    fn wanted(of: Option<&str>, nodes: &[&str], missed_since: Option<Millis>) -> Wanted {
+        let nodes = nodes.iter().map(|node| Box::from(*node)).collect();
+        Wanted { of: of.map(Into::into), nodes, missed_since }
+    }
+
+    fn notice(node: &str, item: Option<&str>) -> Notice {
+        Notice {
+            owner: 7,
+            from: "alice@x".into(),
+            node: node.into(),
+            item: item.map(Into::into),
+            id: String::new(),
+            normal: false,
+            inside: Vec::new(),
+        }
+    }
+
+    fn read(node: &'static str, id: &str, missed: bool) -> Last<'static> {
+        let item = Item { revision: 1, at_ms: 0, payload: Vec::new() };
+        Last { owner: 7, from: "alice@x", node, id: id.into(), item, missed, config: Config::default() }
     }
 
     #[test]
-    fn only_what_is_new_is_read_and_what_was_told_meanwhile_is_noted() {
-        let mut interest = Interest::default();
+    fn only_what_is_new_is_read() {
+        let mut interest = Interest::revived(5);
         assert!(interest.granted("bob@x").is_none(), "nothing is wanted");
+        assert!(interest.announce(caps(&[])).is_none());
         let token = interest.announce(caps(&["a", "b"])).expect("a reading");
         assert!(interest.announce(caps(&["a", "b", "c"])).is_none(), "one at a time");
         assert!(interest.granted("bob@x").is_none(), "one at a time");
-        assert!(interest.take(7, "a") && !interest.take(7, "d"));
-        assert_eq!(interest.next(&token), Some(wanted(Some("bob@x"), &["a", "b", "c"])));
-        assert_eq!(interest.next(&token), Some(wanted(None, &["c"])));
-        assert_eq!(interest.next(&token), Some(wanted(None, &["a", "b"])));
-        let told = &interest.catching(&token).expect("under way").told;
-        assert!(told.contains(&(7, "a".into())) && told.len() == 1);
+        assert!(interest.take(&notice("a", None)) && !interest.take(&notice("d", None)));
+        assert_eq!(interest.next(&token), Some(wanted(Some("bob@x"), &["a", "b", "c"], None)));
+        assert_eq!(interest.next(&token), Some(wanted(None, &["c"], None)));
+        assert_eq!(interest.next(&token), Some(wanted(None, &["a", "b"], Some(5))));
         assert!(interest.next(&token).is_none() && interest.catching(&token).is_none());
         assert!(interest.announce(caps(&["a"])).is_none(), "nothing new");
         let second = interest.announce(caps(&["a", "d"])).expect("something new");
         assert!(interest.next(&token).is_none(), "an abandoned reading gets nothing");
-        assert_eq!(interest.next(&second), Some(wanted(None, &["d"])));
+        assert_eq!(interest.next(&second), Some(wanted(None, &["d"], None)));
+    }
+
+    #[test]
+    fn what_was_told_meanwhile_outdates_what_was_read() {
+        let mut told = Told::default();
+        told.note(&notice("a", Some("1")));
+        told.note(&notice("b", None));
+        for (read, outdated) in [
+            (read("a", "1", true), true),
+            (read("a", "2", true), false),
+            (read("a", "2", false), true),
+            (read("b", "1", true), true),
+            (read("b", "1", false), true),
+            (read("c", "1", false), false),
+        ] {
+            assert_eq!(told.outdates(&read), outdated, "{} {} {}", read.node, read.id, read.missed);
+        }
+        (0..TOLD_MAX).for_each(|n| told.note(&notice("a", Some(&n.to_string()))));
+        assert!(told.outdates(&read("c", "1", false)), "too many to know");
     }
 }

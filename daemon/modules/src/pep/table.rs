@@ -181,6 +181,31 @@ pub fn last(store: &dyn Read, owner: u64, node: &str) -> Result<Option<(String, 
     Ok(item(store, owner, node, &id)?.map(|item| (id, item)))
 }
 
+/// The items published at or after a time, oldest first, at most so many of the latest.
+pub fn since(
+    store: &dyn Read,
+    owner: u64,
+    node: &str,
+    since_ms: u64,
+    most: usize,
+) -> Result<Vec<(String, Item)>, StoreError> {
+    let mut ids = Vec::new();
+    order(store, owner, node, true, &mut |_, id| {
+        ids.push(id.to_owned());
+        if ids.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    let mut found = Vec::new();
+    for id in ids {
+        match item(store, owner, node, &id)? {
+            Some(item) if item.at_ms >= since_ms => found.push((id, item)),
+            Some(_) => break,
+            None => {} // retracted since its id was read
+        }
+    }
+    found.reverse();
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
