@@ -147,8 +147,10 @@ pub(crate) const INFO_LOG_FILES: usize = 2;
 /// Table files go to the disk in steps of this size while they are written, not in one burst that delays an
 /// fsync.
 pub(crate) const TABLE_SYNC_BYTES: u64 = 1 << 20;
-/// Rows that [`crate::Rocks::verify`] reads between two reports.
-pub(crate) const VERIFY_STEP_ROWS: u64 = 10_000;
+/// Rows that [`crate::Rocks::examine`] reads while it holds the database.
+pub(crate) const EXAMINE_STEP_ROWS: u32 = 10_000;
+/// Damaged places after which it looks for no further ones in a family.
+pub(crate) const EXAMINE_DAMAGE_MAX: usize = 100;
 
 /// What depends on the box or the operator. The defaults fit a small one (2 GB).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 
 mod batch;
 pub mod cf;
+mod examine;
 mod gone;
 pub mod histogram;
 mod mem;

@@ -8,7 +8,8 @@
 //! refuses the torn tail that every power loss may leave. Nothing is ever repaired or dropped on its own.
 //!
 //! What this cannot tell apart: a damaged *length* of a record in the last 32 KiB of the last log looks like
-//! a torn tail.
+//! a torn tail. And RocksDB misses the newest of several logs only if the manifest knows of it; we see to it
+//! that there is a log at all, and that a store without `CURRENT` is not taken for a new one.
 
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
@@ -23,6 +24,11 @@ use crate::cf::{self, Compression, Options, Profile};
 use crate::schema::{self, OWNER_BYTES, SCHEMA_VERSION};
 use crate::{Cf, Seq, StoreError};
 
+/// What to do about damage.
+const RESTORE: &str = "restore a backup, or see with `godwitctl store verify` what can still be read";
+/// What a store is made with.
+const FIRST_MANIFEST: &str = "MANIFEST-000001";
+
 /// An open database and what was found in it.
 pub(crate) struct Opened {
     pub(crate) db: DB,
@@ -33,6 +39,7 @@ pub(crate) struct Opened {
 /// Opens the store in a directory, which is created (for its owner only) if there is none.
 pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, StoreError> {
     let fresh = !path.join("CURRENT").exists();
+    refuse_incomplete(path, fresh)?;
     if fresh {
         create_dir(path).map_err(|error| StoreError::Io(format!("{}: {error}", path.display())))?;
     } else {
@@ -51,18 +58,58 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, StoreError>
 
 /// Opens without the right to write, after [`open`] failed: nothing is created, locked or recovered on disk.
 pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Opened, StoreError> {
+    read_only(path, &database(options), options)
+}
+
+/// Opens for looking only: not even RocksDB's information log is written.
+pub(crate) fn open_to_examine(path: &Path, options: &Options, lenient: bool) -> Result<Opened, StoreError> {
+    if !path.is_dir() {
+        return Err(StoreError::Io(format!("there is no store at {}", path.display())));
+    }
+    refuse_incomplete(path, !path.join("CURRENT").exists())?;
+    let mut database = database(options);
+    silence(&mut database);
+    if lenient {
+        database.set_wal_recovery_mode(DBRecoveryMode::SkipAnyCorruptedRecord);
+    }
+    read_only(path, &database, options)
+}
+
+fn read_only(path: &Path, database: &rocksdb::Options, options: &Options) -> Result<Opened, StoreError> {
     let cache = Cache::new_lru_cache(options.block_cache_bytes);
     let families = Cf::ALL.map(|cf| ColumnFamilyDescriptor::new(cf.name(), family(cf, options, &cache)));
-    let db = DB::open_cf_descriptors_read_only(&database(options), path, families, false)
+    let db = DB::open_cf_descriptors_read_only(database, path, families, false)
         .map_err(|error| blame(path, &error))?;
     let head = check(path, &db)?;
     Ok(Opened { db, cache, head })
 }
 
+/// What RocksDB would take for a new store, and overwrite: one without `CURRENT`. And what it would open
+/// without a word: one without any log, though it keeps at least one from the start.
+fn refuse_incomplete(path: &Path, fresh: bool) -> Result<(), StoreError> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let missing = if fresh {
+        // A crash while the store was made leaves the first manifest at most.
+        let holds_data = |name: &String| {
+            name.ends_with(".sst")
+                || name.ends_with(".log")
+                || (name.starts_with("MANIFEST-") && name != FIRST_MANIFEST)
+        };
+        names.iter().any(holds_data).then_some("CURRENT")
+    } else {
+        let complete = names.iter().any(|name| name.ends_with(".log"));
+        (!complete).then_some("the write-ahead log (NUMBER.log)")
+    };
+    missing.map_or(Ok(()), |file| {
+        Err(StoreError::Corrupt(format!("{file} is missing in {}: {RESTORE}", path.display())))
+    })
+}
+
 /// What an error means, in words for the operator.
 pub(crate) fn blame(path: &Path, error: &rocksdb::Error) -> StoreError {
     let text: &str = error.as_ref();
-    let lost_file = text.contains(".sst") && text.contains("No such file");
+    let lost_file = names_file(text) && text.contains("No such file");
     let locked =
         text.contains("lock hold by current process") || text.contains("Resource temporarily unavailable");
     if locked && text.contains("/LOCK") {
@@ -72,8 +119,7 @@ pub(crate) fn blame(path: &Path, error: &rocksdb::Error) -> StoreError {
     }
     if error.kind() == ErrorKind::Corruption || lost_file {
         let what = if names_file(text) { text.to_owned() } else { format!("{text}, in {}", logs(path)) };
-        let remedy = "restore a backup, or see with `godwitctl store verify` what can still be read";
-        return StoreError::Corrupt(format!("{what} ({}): {remedy}", path.display()));
+        return StoreError::Corrupt(format!("{what} ({}): {RESTORE}", path.display()));
     }
     StoreError::Io(format!("{}: {text}", path.display()))
 }
@@ -118,12 +164,17 @@ fn create_dir(path: &Path) -> std::io::Result<()> {
 fn refuse_newer(path: &Path) -> Result<(), StoreError> {
     let mut quiet = rocksdb::Options::default();
     recovery(&mut quiet);
-    quiet.set_info_logger(rocksdb::InfoLogger::new_callback_logger(LogLevel::Fatal, |_, _| {}));
+    silence(&mut quiet);
     let Ok(db) = DB::open_cf_for_read_only(&quiet, path, [Cf::Meta.name()], false) else { return Ok(()) };
     match db.get(schema::meta_schema().as_bytes()).ok().flatten().and_then(|row| number(&row)) {
         Some(found) if found > SCHEMA_VERSION => Err(StoreError::Newer { found, known: SCHEMA_VERSION }),
         _ => Ok(()),
     }
+}
+
+/// No information log.
+fn silence(database: &mut rocksdb::Options) {
+    database.set_info_logger(rocksdb::InfoLogger::new_callback_logger(LogLevel::Fatal, |_, _| {}));
 }
 
 fn write_schema(db: &DB) -> Result<(), rocksdb::Error> {

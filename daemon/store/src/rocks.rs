@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rocksdb::{Cache, ColumnFamily, DB, FlushOptions, ReadOptions, WriteBatch, WriteOptions, properties};
 
 use crate::batch::Target;
-use crate::cf::{Options, VERIFY_STEP_ROWS};
+use crate::cf::Options;
 use crate::open::{self, blame};
 use crate::schema::OWNER_BYTES;
 use crate::slot::{Scan, Slot};
@@ -55,8 +55,8 @@ pub struct Rocks {
     has_writer: AtomicBool,
 }
 
-struct Engine {
-    db: DB,
+pub(crate) struct Engine {
+    pub(crate) db: DB,
     cache: Cache,
 }
 
@@ -71,14 +71,25 @@ impl Rocks {
     /// Opens the store in a directory; creates it (readable by its owner only) if there is none. It can be
     /// read at once; writing needs a [`crate::Writer`].
     pub fn open(path: &Path, options: &Options) -> Result<Rocks, StoreError> {
-        let opened = open::open(path, options)?;
-        Ok(Rocks {
+        Ok(Rocks::opened(path, options, open::open(path, options)?, false))
+    }
+
+    /// Opens a store for [`Rocks::examine`]: changes no file and takes no lock. `lenient`: also with a
+    /// damaged log, whose damaged records are left out.
+    pub fn open_to_examine(path: &Path, options: &Options, lenient: bool) -> Result<Rocks, StoreError> {
+        let opened = open::open_to_examine(path, options, lenient)?;
+        // It has no writer, ever.
+        Ok(Rocks::opened(path, options, opened, true))
+    }
+
+    fn opened(path: &Path, options: &Options, opened: open::Opened, has_writer: bool) -> Rocks {
+        Rocks {
             path: path.to_owned(),
             options: options.clone(),
             head: AtomicU64::new(opened.head.0),
             engine: Slot::new(Engine { db: opened.db, cache: opened.cache }),
-            has_writer: AtomicBool::new(false),
-        })
+            has_writer: AtomicBool::new(has_writer),
+        }
     }
 
     /// A number that RocksDB knows about a family, by RocksDB's name for it (`rocksdb.estimate-num-keys`).
@@ -134,31 +145,6 @@ impl Rocks {
             .map_err(|error| blame(&self.path, &error))
     }
 
-    /// Reads every row and checks its checksum; returns how many there are. `progress` hears the count now
-    /// and then.
-    pub fn verify(&self, progress: &mut dyn FnMut(u64)) -> Result<u64, StoreError> {
-        let engine = self.engine()?;
-        let mut rows = 0;
-        for cf in Cf::ALL {
-            let mut options = ReadOptions::default();
-            options.set_verify_checksums(true);
-            options.fill_cache(false);
-            options.set_total_order_seek(true);
-            let mut found = engine.db.raw_iterator_cf_opt(engine.family(cf), options);
-            found.seek_to_first();
-            while found.valid() {
-                rows += 1;
-                if rows % VERIFY_STEP_ROWS == 0 {
-                    progress(rows);
-                }
-                found.next();
-            }
-            found.status().map_err(|error| blame(&self.path, &error))?;
-        }
-        progress(rows);
-        Ok(rows)
-    }
-
     /// Closes the database, once calls under way have ended; later calls fail. The writer must be closed
     /// before.
     pub fn close(&self) -> Result<(), StoreError> {
@@ -209,7 +195,11 @@ impl Rocks {
         !self.has_writer.swap(true, Ordering::AcqRel)
     }
 
-    fn engine(&self) -> Result<Arc<Engine>, StoreError> {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn engine(&self) -> Result<Arc<Engine>, StoreError> {
         self.engine.get().ok_or_else(|| StoreError::Io("the store is closed".into()))
     }
 
@@ -264,7 +254,7 @@ impl Read for Rocks {
 }
 
 impl Engine {
-    fn family(&self, cf: Cf) -> &ColumnFamily {
+    pub(crate) fn family(&self, cf: Cf) -> &ColumnFamily {
         self.db.cf_handle(cf.name()).expect("opening opens every family")
     }
 

@@ -15,7 +15,7 @@ use crate::peers;
 use crate::power::Power;
 
 /// How long a start may take.
-const START_MAX: Duration = Duration::from_secs(20);
+const START_MAX: Duration = Duration::from_secs(60);
 
 /// Which server.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -118,10 +119,72 @@ fn a_flipped_bit_in_a_table_file_is_found_by_reading_and_by_verifying() {
     drop(fixture);
     flip(&table, 20);
     let store = Rocks::open(dir.path(), &small()).unwrap();
-    for error in [store.get(Cf::Accounts, &schema::account("a")).err(), store.verify(&mut |_| ()).err()] {
+    let mut examined = store.examine(&mut |_, _, _| ControlFlow::Continue(()));
+    assert_eq!(examined.len(), 1);
+    for error in [store.get(Cf::Accounts, &schema::account("a")).err(), examined.pop()] {
         let Some(StoreError::Corrupt(text)) = error else { panic!("{error:?}") };
         assert!(text.contains(&name(&table)), "{text}");
     }
+}
+
+#[test]
+fn examining_goes_on_behind_a_damaged_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::open(dir.path());
+    // Numbers that do not compress well, so that the files are told apart by their size.
+    let value: String = (1u64..500).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_string()).collect();
+    for n in ["a", "b", "c"] {
+        fixture.commit(put(n, &value)).unwrap();
+        fixture.opened.store.flush().unwrap();
+    }
+    fixture.opened.writer.close().unwrap();
+    drop(fixture);
+    let large = |path: &PathBuf| fs::metadata(path).unwrap().len() > 4_000;
+    let tables: Vec<PathBuf> = files(dir.path(), "sst").into_iter().filter(large).collect();
+    assert_eq!(tables.len(), 3);
+    flip(&tables[1], 20);
+    let before = contents(dir.path());
+    let store = Rocks::open_to_examine(dir.path(), &small(), false).unwrap();
+    let mut seen = Vec::new();
+    let damage = store.examine(&mut |cf, key, _| {
+        if cf == Cf::Accounts {
+            seen.push(key.to_vec());
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!(seen.last(), Some(&b"c".to_vec()), "what lies behind the damage is read");
+    assert!(matches!(&damage[..], [StoreError::Corrupt(text)] if text.contains(&name(&tables[1]))));
+    drop(store);
+    assert_eq!(contents(dir.path()), before, "looking changes nothing");
+}
+
+/// RocksDB takes a directory without CURRENT for a new store, and removes what is left of the old one.
+#[test]
+fn a_store_without_its_current_file_is_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    crashed(dir.path());
+    fs::remove_file(dir.path().join("CURRENT")).unwrap();
+    let before = contents(dir.path());
+    assert!(refused(dir.path()).contains("CURRENT is missing"));
+    assert_eq!(contents(dir.path()), before);
+}
+
+/// RocksDB opens a store whose only log is gone without a word.
+#[test]
+fn a_store_without_its_log_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = crashed(dir.path());
+    fs::remove_file(&log).unwrap();
+    assert!(refused(dir.path()).contains(".log"));
+}
+
+#[test]
+fn a_store_without_its_manifest_is_refused_and_the_manifest_named() {
+    let dir = tempfile::tempdir().unwrap();
+    crashed(dir.path());
+    let current = fs::read_to_string(dir.path().join("CURRENT")).unwrap();
+    fs::remove_file(dir.path().join(current.trim())).unwrap();
+    assert!(refused(dir.path()).contains(current.trim()));
 }
 
 fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
