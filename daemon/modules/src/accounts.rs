@@ -48,7 +48,8 @@ impl Record {
         postcard::to_extend(self, vec![VERSION]).unwrap_or_default()
     }
 
-    fn decode(bytes: &[u8]) -> Option<Record> {
+    /// From its stored form.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Record> {
         match bytes.split_first()? {
             (&VERSION, rest) => postcard::from_bytes(rest).ok(),
             _ => None,

@@ -14,6 +14,7 @@ pub mod backlog;
 pub mod delivery;
 mod durable;
 pub mod effects;
+pub mod examination;
 pub mod feed;
 pub mod forward;
 mod ghosts;
