@@ -259,7 +259,7 @@ mod tests {
         };
         put(&store, accounts::add(&store, &jid, "secret", 1, &seven).expect("a new account").ops);
         for _ in 0..archived {
-            let row = Row { incoming: true, hidden: false, with: "bob@b", resource: "", stanza: b"<x/>" };
+            let row = Row { incoming: true, with: "bob@b", stanza: b"<x/>", ..Row::default() };
             put(&store, vec![Op::Append { owner: Owner(ALICE), index: row.index(), value: row.encode() }]);
         }
         store
