@@ -52,7 +52,7 @@ impl Access<'_> {
                 Ok(Answer::Inspection(Box::new(found)))
             }
             Request::AccountList { after } => self.list(after.as_deref()),
-            Request::Status | Request::Sessions { .. } => {
+            Request::Status | Request::Sessions { .. } | Request::StoreVerify | Request::StoreVerifying => {
                 Err(Failure::new(FailureKind::Request, "this needs a running daemon"))
             }
         }

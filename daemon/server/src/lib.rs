@@ -16,3 +16,4 @@ pub mod run;
 pub mod systemd;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod verify;

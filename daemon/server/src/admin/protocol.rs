@@ -51,6 +51,11 @@ pub enum Request {
     },
     /// → [`Answer::Status`].
     Status,
+    /// Read the whole store to see whether it is whole; joins a verification that is under way →
+    /// [`Answer::Verifying`].
+    StoreVerify,
+    /// How far that is → [`Answer::Verifying`].
+    StoreVerifying,
     /// Sessions in the order of their addresses → [`Answer::Sessions`].
     Sessions {
         /// Only those behind this full JID.
@@ -104,6 +109,7 @@ pub enum Answer {
     Inspection(Box<Inspection>),
     Status(Box<Status>),
     Sessions(Sessions),
+    Verifying(Verifying),
 }
 
 /// Why something was not done.
@@ -178,6 +184,48 @@ pub struct SessionRow {
     pub detached: bool,
     /// Shard that serves it.
     pub shard: u16,
+}
+
+/// A verification of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verifying {
+    /// Rows read so far.
+    pub rows: u64,
+    /// Its result, once there is one.
+    pub done: Option<Verified>,
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Rows read of each family.
+    pub rows: std::collections::BTreeMap<String, u64>,
+    /// What cannot be read, with its file; the first ones.
+    pub damage: Vec<String>,
+    /// All such places.
+    pub damaged: u64,
+    /// Rows that can be read and make no sense; the first ones.
+    pub findings: Vec<String>,
+    /// All of those.
+    pub found: u64,
+}
+
+impl Verified {
+    /// The store is whole.
+    pub fn is_good(&self) -> bool {
+        self.damaged == 0 && self.found == 0
+    }
+    /// Rows read.
+    pub fn count(&self) -> u64 {
+        self.rows.values().sum()
+    }
+    /// What is wrong, one line each.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let shown = (self.damage.len() + self.findings.len()) as u64;
+        let more = (self.damaged + self.found).saturating_sub(shown);
+        let rest = (more > 0).then(|| format!("… and {more} more"));
+        self.damage.iter().chain(&self.findings).cloned().chain(rest)
+    }
 }
 
 /// The daemon's state.

@@ -43,6 +43,9 @@ pub enum Command {
     Status(Json),
     /// Show who is online.
     Sessions(Json),
+    /// Look after the store.
+    #[command(subcommand)]
+    Store(Store),
     /// Print the limits that fit a machine: this one, or the one described.
     Limits(Limits),
 }
@@ -60,6 +63,26 @@ pub enum Account {
     List(Json),
     /// Show where an account's messages are: its sessions, what waits, its archive. Never a message's text.
     Inspect(Inspect),
+}
+
+/// Store commands.
+#[derive(Debug, Subcommand)]
+pub enum Store {
+    /// Read every row and check that the store is whole.
+    ///
+    /// Every row is read from the disk and its checksum compared; every record must be readable, belong to an
+    /// account, and the index of every archive must have what the archive has. Nothing is changed, whatever is
+    /// found. Damage is printed with the name of the file, on standard error; the exit status is 0 if the store
+    /// is whole and 1 if it is not.
+    ///
+    /// A running daemon does it itself, on a thread of low priority, and goes on serving; if godwitctl is
+    /// stopped it reads on, and the log says what it found. Without a daemon godwitctl reads the store, and no
+    /// daemon can start meanwhile.
+    ///
+    /// To repair: stop the daemon, move the store away, restore a backup, and start. What can still be read of a
+    /// damaged store is not deleted by anything here.
+    #[command(verbatim_doc_comment)]
+    Verify(Json),
 }
 
 /// An account.

@@ -13,10 +13,11 @@ mod offline;
 mod password;
 mod sessions;
 mod status;
+mod store_verify;
 mod table;
 mod way;
 
-use args::{Account, Command, Ctl};
+use args::{Account, Command, Ctl, Store};
 use exit::Failed;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ pub fn run(ctl: &Ctl) -> ExitCode {
         Command::Account(Account::List(args)) => account_list::run(ctl, args),
         Command::Account(Account::Inspect(args)) => account_inspect::run(ctl, args),
         Command::Status(args) => status::run(ctl, args),
+        Command::Store(Store::Verify(args)) => store_verify::run(ctl, args),
         Command::Sessions(args) => sessions::run(ctl, args),
         Command::Limits(args) => limits::run(args),
     };

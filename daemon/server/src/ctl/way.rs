@@ -44,13 +44,32 @@ pub(super) fn daemon(ctl: &Ctl) -> Result<Client, Failed> {
     }
 }
 
+/// What there is to work with.
+pub(super) enum Found {
+    /// A running daemon.
+    Daemon(Client),
+    /// None; the store is where this configuration says.
+    Config(Box<Config>),
+    /// None, and a copy of this program has done it all; its exit code.
+    Done(u8),
+}
+
 /// For account commands.
 pub(super) fn any(ctl: &Ctl) -> Result<Way, Failed> {
+    match find(ctl)? {
+        Found::Daemon(client) => Ok(Way::Daemon(client)),
+        Found::Done(code) => Ok(Way::Done(code)),
+        Found::Config(config) => open(ctl, &config),
+    }
+}
+
+/// A running daemon, or the configuration of one that does not run.
+pub(super) fn find(ctl: &Ctl) -> Result<Found, Failed> {
     let config = match &ctl.socket {
         // With the socket given, a running daemon needs no configuration.
         Some(socket) => {
             if let Some(client) = Client::connect(socket).map_err(|e| unreachable(socket, &e))? {
-                return Ok(Way::Daemon(client));
+                return Ok(Found::Daemon(client));
             }
             config(&ctl.config)?
         }
@@ -59,15 +78,15 @@ pub(super) fn any(ctl: &Ctl) -> Result<Way, Failed> {
             if let Some(client) =
                 Client::connect(&config.socket).map_err(|e| unreachable(&config.socket, &e))?
             {
-                return Ok(Way::Daemon(client));
+                return Ok(Found::Daemon(client));
             }
             config
         }
     };
     if let Some(code) = as_owner(&config.data_dir)? {
-        return Ok(Way::Done(code));
+        return Ok(Found::Done(code));
     }
-    open(ctl, &config)
+    Ok(Found::Config(Box::new(config)))
 }
 
 /// The store itself; if a daemon has it that does not answer yet because it is starting (or stopping), waits

@@ -11,6 +11,7 @@ use crate::limits::{Ceiling, Derived, Machine, derive, raise_descriptors};
 use crate::logging::Logging;
 use crate::metrics::facts::{DELIVERY_MS, Deliveries};
 use crate::systemd::Inherited;
+use crate::verify::Verification;
 use godwit_edge::tls::{Certificates, TicketKeys, TlsConfig};
 use godwit_edge::{
     Clock, EdgeLimits, Entry, ListenOptions, Listener, Shard, ShardConfig, ShardStats, listen,
@@ -59,6 +60,7 @@ pub(super) struct Daemon {
     pub(super) stuck: Mutex<Vec<String>>,
     pub(super) reload: Mutex<Option<ReloadStatus>>,
     pub(super) pacer: Mutex<Pacer>,
+    pub(super) verification: Verification,
 }
 
 /// The shards' threads.
@@ -123,6 +125,7 @@ impl Daemon {
             stuck: Mutex::default(),
             reload: Mutex::default(),
             pacer: Mutex::default(),
+            verification: Verification::default(),
         };
         let threads = daemon.start_shards(&Arc::new(tls), listeners)?;
         Ok((Arc::new(daemon), threads))

@@ -10,6 +10,7 @@ use godwit_modules::registry::Live;
 use godwit_store::{Outcome, Submit, Tx, TxError};
 use godwit_wire::Jid;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// For the next session to say how it is; from the first that does not on, they are shown without it.
@@ -20,6 +21,8 @@ impl Operations for Daemon {
         match request {
             Request::Status => Ok(Answer::Status(Box::new(self.status()))),
             Request::Sessions { after } => Ok(Answer::Sessions(self.sessions(after.as_deref()))),
+            Request::StoreVerify => self.verification.start(Arc::clone(&self.store)).map(Answer::Verifying),
+            Request::StoreVerifying => self.verification.look().map(Answer::Verifying),
             accounts => self.account(&accounts),
         }
     }
@@ -50,7 +53,9 @@ impl Daemon {
             Request::AccountInspect { .. }
             | Request::AccountList { .. }
             | Request::Status
-            | Request::Sessions { .. } => {}
+            | Request::Sessions { .. }
+            | Request::StoreVerify
+            | Request::StoreVerifying => {}
         }
         Ok(answer)
     }

@@ -1,0 +1,103 @@
+//! Reading the whole store to see whether it is whole: in the daemon on a thread of low priority, or by
+//! `godwitctl` on a store that no daemon has.
+use crate::admin::protocol::{Failure, FailureKind, Verified, Verifying};
+use godwit_modules::examination::Examination;
+use godwit_store::{Cf, Read, Rocks};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// Niceness of the daemon's thread: it gets what the others leave.
+const NICE: i32 = 19;
+/// The daemon's thread pauses after so many rows, for the disk's sake.
+const ROWS_BETWEEN_PAUSES: u64 = 10_000;
+const PAUSE: Duration = Duration::from_millis(10);
+/// Damaged places in a report; all are counted.
+const DAMAGE_MAX: usize = 100;
+
+/// Reads a store and judges it. `progress` hears the number of rows at each one.
+pub(crate) fn verify(store: &Rocks, progress: &mut dyn FnMut(u64)) -> Verified {
+    let mut examination = Examination::new(store.head());
+    let mut rows: BTreeMap<String, u64> = Cf::ALL.iter().map(|cf| (cf.name().to_owned(), 0)).collect();
+    let mut count = 0;
+    let damage = store.examine(&mut |cf, key, value| {
+        count += 1;
+        if let Some(of_family) = rows.get_mut(cf.name()) {
+            *of_family += 1;
+        }
+        examination.row(cf, key, value);
+        progress(count);
+        ControlFlow::Continue(())
+    });
+    let mut damage: Vec<String> = damage.iter().map(ToString::to_string).collect();
+    let found = examination.finish(store, damage.is_empty()).unwrap_or_else(|error| {
+        damage.push(error.to_string());
+        godwit_modules::examination::Findings::default()
+    });
+    let damaged = damage.len() as u64;
+    damage.truncate(DAMAGE_MAX);
+    Verified { rows, damage, damaged, findings: found.texts, found: found.count }
+}
+
+/// The daemon's verification: one at a time, its result kept until the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Verification(Mutex<Option<Arc<Job>>>);
+
+#[derive(Debug, Default)]
+struct Job {
+    rows: AtomicU64,
+    done: OnceLock<Verified>,
+}
+
+impl Verification {
+    /// Starts one, unless one is under way.
+    pub(crate) fn start(&self, store: Arc<Rocks>) -> Result<Verifying, Failure> {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(job) = slot.as_ref().filter(|job| job.done.get().is_none()) {
+            return Ok(state(job));
+        }
+        let job = Arc::new(Job::default());
+        let mine = Arc::clone(&job);
+        let thread = std::thread::Builder::new().name("verify".into()).spawn(move || {
+            work(&mine, &store);
+        });
+        thread.map_err(|e| Failure::new(FailureKind::Failed, format!("no thread for it: {e}")))?;
+        let begun = state(&job);
+        *slot = Some(job);
+        Ok(begun)
+    }
+
+    /// How far it is.
+    pub(crate) fn look(&self) -> Result<Verifying, Failure> {
+        let slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let none = || Failure::new(FailureKind::Request, "no verification was started");
+        slot.as_ref().map(|job| state(job)).ok_or_else(none)
+    }
+}
+
+fn state(job: &Job) -> Verifying {
+    Verifying { rows: job.rows.load(Ordering::Relaxed), done: job.done.get().cloned() }
+}
+
+fn work(job: &Job, store: &Rocks) {
+    // Without it the thread is as important as the others, which costs latency and nothing else.
+    let _ = rustix::process::nice(NICE);
+    tracing::info!("verifying the store");
+    let verified = verify(store, &mut |rows| {
+        job.rows.store(rows, Ordering::Relaxed);
+        if rows % ROWS_BETWEEN_PAUSES == 0 {
+            std::thread::sleep(PAUSE);
+        }
+    });
+    let (rows, damaged, found) = (verified.count(), verified.damaged, verified.found);
+    if verified.is_good() {
+        tracing::info!(rows, "the store is whole");
+    } else {
+        tracing::error!(rows, damaged, found, "the store is DAMAGED");
+        verified.lines().for_each(|line| tracing::error!("{line}"));
+    }
+    // Nobody else sets it.
+    let _ = job.done.set(verified);
+}
