@@ -70,18 +70,17 @@ pub enum Account {
 pub enum Store {
     /// Read every row and check that the store is whole.
     ///
-    /// Every row is read from the disk and its checksum compared; every record must be readable, belong to an
-    /// account, and the index of every archive must have what the archive has. Nothing is changed, whatever is
-    /// found. Damage is printed with the name of the file, on standard error; the exit status is 0 if the store
-    /// is whole and 1 if it is not.
+    /// Every row is read from the disk and its checksum compared; every record must be readable and belong
+    /// to an account, and the index of every archive must have what the archive has. Nothing is changed,
+    /// whatever is found. Damage is printed with the name of the file, on standard error; the exit status
+    /// is 0 if the store is whole and 1 if it is not.
     ///
     /// A running daemon does it itself, on a thread of low priority, and goes on serving; if godwitctl is
-    /// stopped it reads on, and the log says what it found. Without a daemon godwitctl reads the store, and no
-    /// daemon can start meanwhile.
+    /// stopped it reads on, and the log says what it found. Without a daemon godwitctl reads the store, and
+    /// no daemon can start meanwhile.
     ///
-    /// To repair: stop the daemon, move the store away, restore a backup, and start. What can still be read of a
-    /// damaged store is not deleted by anything here.
-    #[command(verbatim_doc_comment)]
+    /// To repair: stop the daemon, move the store away, restore a backup, and start. What can still be read
+    /// of a damaged store is not deleted by anything here.
     Verify(Json),
 }
 
