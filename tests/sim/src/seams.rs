@@ -4,7 +4,7 @@
 //! just before: what it posts then waits in its *lane* until it is let go, and the thread does nothing else
 //! meanwhile. So notes reach a mailbox in any order that real threads could bring about, and in no other.
 use godwit_modules::note::{Background, Note, Post};
-use godwit_session::Event;
+use godwit_session::{Event, Reply};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -99,6 +99,11 @@ impl Mail {
     }
 }
 
+/// A session that is put in its place goes there under its account's lock, and not at the end of the turn.
+fn is_under_lock(note: &Note) -> bool {
+    matches!(note, Note::Event { event: Event::Reply(reply), .. } if matches!(**reply, Reply::Resumed(Ok(_))))
+}
+
 fn describe(note: &Note) -> String {
     match note {
         Note::Event { session, at, event } => {
@@ -129,8 +134,8 @@ impl Post for Mail {
         let mut inner = self.inner();
         let Posts { boxes, lanes, posting } = &mut *inner;
         let shard = usize::from(shard);
-        match posting {
-            Some(lane) => lanes[*lane][shard].append(notes),
+        match posting.filter(|_| !notes.iter().any(is_under_lock)) {
+            Some(lane) => lanes[lane][shard].append(notes),
             None => boxes[shard].extend(notes.drain(..)),
         }
     }

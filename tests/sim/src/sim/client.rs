@@ -71,6 +71,8 @@ pub struct Client {
     pub counts: Counts,
     /// Sent and not acknowledged, oldest first. (Without stream management: by the answer to a ping.)
     pub queue: VecDeque<Queued>,
+    /// Messages that an earlier session left unacknowledged: the next one begins with them.
+    pub left: Vec<Queued>,
     /// What it has to say.
     pub out: Vec<u8>,
     /// Its session.
@@ -110,6 +112,7 @@ impl Client {
             stage: Stage::Off,
             counts: Counts::default(),
             queue: VecDeque::new(),
+            left: Vec::new(),
             out: Vec::new(),
             lineage: None,
             presence: None,
@@ -167,9 +170,8 @@ impl Client {
         self.counts.previd = None;
         self.lineage = None;
         (self.presence, self.roster, self.reading) = (None, None, false);
-        if !self.wants_sm {
-            self.queue.clear();
-        }
+        let left = self.queue.drain(..).filter(|queued| queued.message.is_some() && self.wants_sm);
+        self.left.extend(left);
     }
 
     /// Reads what has come.

@@ -137,7 +137,7 @@ impl Client {
     /// The first words of a new session: presence, roster, and what the old one left unacknowledged.
     fn begin(&mut self, notes: &mut Notes) {
         self.stage = Stage::Online;
-        let left: Vec<Queued> = self.queue.drain(..).filter(|queued| queued.message.is_some()).collect();
+        let left = std::mem::take(&mut self.left);
         self.get_roster(notes);
         self.available(0, notes);
         if !left.is_empty() {

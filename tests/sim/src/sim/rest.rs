@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 
 /// Moves of one coming to rest at most.
 const MOVES_MAX: usize = 400_000;
+/// Times that everybody says what there is to say, until nobody has anything left.
+const ROUNDS_MAX: usize = 300;
 
 impl Sim {
     /// The faults end. All clients come back, and what was under way arrives.
@@ -64,11 +66,12 @@ impl Sim {
     /// Moves until nothing moves any more. `more` may begin something new, and says whether time has to pass
     /// for it.
     fn quieten(&mut self, mut more: impl FnMut(&mut Sim) -> bool) {
-        let mut moves = 0;
+        let (mut moves, mut rounds) = (0, 0);
         while self.is_well() {
+            rounds += 1;
             while self.is_well() && self.move_on() {
                 moves += 1;
-                if moves > MOVES_MAX {
+                if moves > MOVES_MAX || rounds > ROUNDS_MAX {
                     return self.notes.fail(|| "it does not come to rest".into());
                 }
             }
