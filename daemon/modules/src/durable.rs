@@ -10,7 +10,7 @@ use crate::pending::Completion;
 use crate::registry::{Entry, Live};
 use godwit_session::{Bound, Event, Place, Record};
 use godwit_store::schema::{self, Part, State};
-use godwit_store::{Cf, Op, Outcome, Owner, Read, StoreError, Tx, TxError};
+use godwit_store::{Cf, Expect, Guard, Op, Outcome, Owner, Read, StoreError, Tx, TxError};
 use godwit_wire::{StreamCondition, StreamError};
 use serde::{Deserialize, Serialize};
 
@@ -183,7 +183,7 @@ impl Hub {
         let out = Out { head: self.outside.store.head().0, record };
         let key = schema::session(Owner(bound.owner), bound.id.0, Part::Out);
         let op = Op::Put { cf: Cf::Sessions, key, value: encode(&out) };
-        self.write_for(bound, place, op, Written::Record, post);
+        self.write_for(bound, place, Tx { ops: vec![op], ..Tx::default() }, Written::Record, post);
     }
 
     /// Writes down that a session without connection keeps what would be lost with the daemon: it is then not
@@ -198,17 +198,33 @@ impl Hub {
         drop(self.submit(Tx { ops: vec![op], lazy: true, ..Tx::default() }, Completion::Unheard));
     }
 
-    /// Writes down how many stanzas of a session are handled.
+    /// Writes down how many stanzas of a session are handled. A transaction under way may hold a later count,
+    /// which this one must not undo.
     pub(crate) fn persist(&self, bound: &Bound, h: u32, place: Place, post: &mut Poster) {
         let key = schema::session(Owner(bound.owner), bound.id.0, Part::In);
-        let op = Op::Put { cf: Cf::Sessions, key, value: h.to_be_bytes().to_vec() };
-        self.write_for(bound, place, op, Written::Count(h), post);
+        let known = match self.outside.store.get(Cf::Sessions, &key) {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::error!(jid = %bound.jid, %error, "the store cannot be read");
+                None
+            }
+        };
+        let (ops, guards) = match known.as_deref().and_then(|known| known.try_into().ok()) {
+            // Half of all numbers are ahead of `h`, the other half behind it.
+            Some(known) if u32::from_be_bytes(known).wrapping_sub(h) < 1 << 31 => Default::default(),
+            _ => {
+                let expect = known.map_or(Expect::Absent, Expect::Value);
+                let guard = Guard { cf: Cf::Sessions, key: key.clone(), expect };
+                (vec![Op::Put { cf: Cf::Sessions, key, value: h.to_be_bytes().to_vec() }], vec![guard])
+            }
+        };
+        self.write_for(bound, place, Tx { ops, guards, ..Tx::default() }, Written::Count(h), post);
     }
 
-    fn write_for(&self, bound: &Bound, place: Place, op: Op, what: Written, post: &mut Poster) {
+    fn write_for(&self, bound: &Bound, place: Place, tx: Tx, what: Written, post: &mut Poster) {
         let address = Address { session: bound.id, bare: bound.jid.bare_str().into() };
         let completion = Completion::Session { address: address.clone(), place, what };
-        if self.submit(Tx { ops: vec![op], ..Tx::default() }, completion).is_err() {
+        if self.submit(tx, completion).is_err() {
             // Sending on without a record would be a lie after a crash, and the writer will not note a gap.
             let error = StreamError::new(StreamCondition::ResourceConstraint).with_text("the server is busy");
             post.event(address, place, Event::Close(error));
@@ -230,7 +246,11 @@ impl Hub {
         }
         let event = match what {
             Written::Record => Event::Recorded(outcome.is_ok()),
-            Written::Count(h) => Event::Persisted { h: *h, durable: outcome.is_ok() },
+            // The count has changed since it was read: to a later one, as counts are written in their order.
+            Written::Count(h) => {
+                let durable = outcome.is_ok() || matches!(outcome, Err(TxError::Conflict));
+                Event::Persisted { h: *h, durable }
+            }
         };
         post.event(address, place, event);
     }

@@ -6,7 +6,7 @@ use crate::pending::Completion;
 use godwit_session::{Millis, SessionId};
 use godwit_store::schema::{self, Part};
 use godwit_store::{Cf, Owner, Range, StoreError, Tx};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,15 +20,25 @@ pub(crate) struct Ghosts {
     due: Mutex<BTreeSet<(Millis, u64, u64)>>,
     /// The first of these times; the end of time if there is none.
     next: AtomicU64,
-}
-
-impl Default for Ghosts {
-    fn default() -> Self {
-        Ghosts { due: Mutex::default(), next: AtomicU64::new(u64::MAX) }
-    }
+    /// From this number on sessions are of this life of the daemon.
+    first: u64,
+    /// Those that have come back. At most as many as there were at the start.
+    came: Mutex<HashSet<u64>>,
 }
 
 impl Ghosts {
+    /// At the start; the first session of this life will have this number.
+    pub(crate) fn new(first: u64) -> Ghosts {
+        Ghosts { due: Mutex::default(), next: AtomicU64::new(u64::MAX), first, came: Mutex::default() }
+    }
+
+    /// A session comes back, once. A second time it has ended meanwhile, as has one of this life that is not
+    /// here: what is written of it may still be there when the writer is slow, and so may be stanzas of it
+    /// that a new life would count twice.
+    pub(crate) fn comes(&self, session: u64) -> bool {
+        session < self.first && self.came.lock().unwrap_or_else(PoisonError::into_inner).insert(session)
+    }
+
     /// When [`Hub::expire_ghosts`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Millis> {
         Some(self.next.load(Ordering::Relaxed)).filter(|at| *at != u64::MAX)

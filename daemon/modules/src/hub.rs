@@ -175,7 +175,7 @@ impl Hub {
         let began = outside.store.head().0;
         Arc::new(Hub {
             outside,
-            ghosts: Ghosts::default(),
+            ghosts: Ghosts::new(first),
             began,
             writer: OnceLock::new(),
             settings: RwLock::new(Arc::new(settings)),

@@ -127,7 +127,9 @@ impl Hub {
             self.apply(origin, fx.after, &[], post);
             return Progress::Done;
         }
-        let held = !fx.tx.guards.is_empty();
+        // What is written down of the session itself follows the effects: no later stanza may be on its way
+        // before it, with a count that says that this one is done with.
+        let held = !fx.tx.guards.is_empty() || stanza.is_some() && fx.after.iter().any(changes_session);
         self.queue(
             fx.tx,
             Pending { origin: origin.clone(), stanza, after: fx.after, held, counted: false, tries: 0 },
@@ -185,7 +187,8 @@ impl Hub {
 
     fn queue(self: &Arc<Self>, mut tx: Tx, mut pending: Pending, post: &mut Poster) {
         pending.counted = false;
-        if let Some(h) = pending.origin.h.filter(|_| !tx.ops.is_empty()) {
+        let countable = !tx.ops.is_empty() && !pending.after.iter().any(changes_session);
+        if let Some(h) = pending.origin.h.filter(|_| countable) {
             tx.ops.push(durable::count(&pending.origin, h));
             pending.counted = true;
         }
@@ -273,6 +276,11 @@ impl Hub {
     pub(crate) fn finish_end(self: &Arc<Self>, origin: &Origin, fx: Effects, idle: bool, post: &mut Poster) {
         self.finish(origin, None, fx, idle, post);
     }
+}
+
+/// Changes what is written down of the origin's session.
+fn changes_session(effect: &Effect) -> bool {
+    matches!(effect, Effect::Interested | Effect::Presence { .. } | Effect::Directed(..))
 }
 
 fn take(cell: &Mutex<Option<Box<Stanza>>>) -> Option<Box<Stanza>> {

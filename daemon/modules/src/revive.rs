@@ -160,6 +160,9 @@ impl Hub {
                     if live.sessions.len() >= settings.sessions_max || live.owner != wish.account.owner {
                         return Err(Refused::Lost("too many sessions"));
                     }
+                    if !self.ghosts.comes(wish.session.0) {
+                        return Err(Refused::Unknown(None));
+                    }
                     live.sessions.push(entry);
                     let event = Event::Reply(Box::new(Reply::Resumed(Ok(bound))));
                     let note = Note::Event { session: None, at: wish.to.conn, event };

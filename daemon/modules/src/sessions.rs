@@ -274,7 +274,9 @@ impl Hub {
         });
         let rows = self.read_again(origin.owner, bare, &pending.unwrap_or_default(), true);
         self.registry.with(bare, |live| {
-            for entry in live.sessions.iter().filter(|entry| entry.reads()) {
+            // A new session with the resource gets them in their order, with what else is pending for it.
+            let resource = origin.jid.resource().unwrap_or_default();
+            for entry in live.sessions.iter().filter(|entry| entry.reads() && *entry.resource != *resource) {
                 for row in rows.iter().filter(|row| !(row.copied && entry.copies(Some(row.seq)))) {
                     post.event(live.address(entry.id), entry.place, Event::Deliver(row.outgoing.clone()));
                 }

@@ -110,6 +110,7 @@ impl World {
 
     /// Kills the server: what was not committed is gone. A new one starts over the same store.
     pub fn crash(self) -> World {
+        self.clock.fetch_add(1, Ordering::Relaxed); // a start takes its time
         World { server: self.server.crash(0), clients: Vec::new(), ..self }
     }
 

@@ -88,3 +88,79 @@ fn a_page_for_a_connection_that_is_gone_is_not_taken_for_the_next_ones() {
     w.settle();
     assert_eq!(bodies(&w.take(second)), ["one", "unstored", "two"]);
 }
+
+#[test]
+fn messages_to_a_replaced_session_come_to_the_new_one_in_order() {
+    let mut w = world();
+    let alice = w.online("alice", "a");
+    w.send(alice, &message("bob@example.org/phone", "chat", "one"));
+    // Connected but not available yet: what is addressed to it comes at once, the rest waits.
+    let old = w.login("bob", "phone");
+    w.send(old, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
+    w.send(alice, &message("bob@example.org/phone", "chat", "two"));
+    w.cut(old);
+    let new = w.authenticate("bob");
+    w.push(
+        new,
+        b"<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+          <resource>phone</resource></bind></iq><presence/>",
+    );
+    w.settle();
+    assert_eq!(bodies(&w.take(new)), ["one", "two"]);
+}
+
+#[test]
+fn a_count_written_late_does_not_undo_a_later_one() {
+    let mut w = world();
+    let (bob, previd) = sm(&mut w, "bob", "phone");
+    w.push(bob, message("alice@example.org", "chat", "one").as_bytes());
+    // This one brings no count of its own, so that it is written when the client asks …
+    w.push(bob, message("alice@example.org", "headline", "unstored").as_bytes());
+    w.push(bob, b"<r xmlns='urn:xmpp:sm:3'/>");
+    // … by when this one has brought a later one.
+    w.push(bob, message("alice@example.org", "chat", "two").as_bytes());
+    w.settle();
+    w.send(bob, "<r xmlns='urn:xmpp:sm:3'/>");
+    let told = w.take(bob);
+    assert!(told.contains("<a xmlns='urn:xmpp:sm:3' h='4'/>"), "{told}");
+    let mut w = w.crash();
+    let bob = w.authenticate("bob");
+    w.send(bob, &resume(&previd, 1));
+    let inbox = w.take(bob);
+    assert!(inbox.contains("<resumed ") && inbox.contains("h='4'"), "{inbox}");
+}
+
+#[test]
+fn presence_that_counts_as_handled_survives_a_crash() {
+    let mut w = world();
+    let (bob, previd) = sm(&mut w, "bob", "phone");
+    w.send(bob, "<presence><priority>-1</priority></presence>");
+    w.push(bob, message("alice@example.org", "chat", "before").as_bytes());
+    w.push(bob, b"<presence/>");
+    w.push(bob, message("alice@example.org", "chat", "behind").as_bytes());
+    w.commit(usize::MAX);
+    let mut w = w.crash();
+    let bob = w.authenticate("bob");
+    w.send(bob, &resume(&previd, 2));
+    let inbox = w.take(bob);
+    let h: u32 = inbox
+        .split("<resumed ")
+        .nth(1)
+        .and_then(|rest| rest.split(" h='").nth(1)?.split('\'').next()?.parse().ok())
+        .unwrap_or_default();
+    assert_eq!(h, 3, "the first message counts, what changed the session does not yet: {inbox}");
+}
+
+#[test]
+fn a_session_that_has_ended_is_not_revived_while_its_end_is_being_written() {
+    let mut w = world();
+    let (bob, previd) = sm(&mut w, "bob", "phone");
+    w.store.hold(true);
+    w.push(bob, message("alice@example.org", "chat", "x").as_bytes());
+    w.cut(bob);
+    w.pass(700_000);
+    let bob = w.authenticate("bob");
+    w.send(bob, &resume(&previd, 1));
+    let inbox = w.take(bob);
+    assert!(inbox.contains("<failed "), "{inbox}");
+}
