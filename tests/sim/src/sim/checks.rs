@@ -219,7 +219,8 @@ impl Sim {
                 self.notes.ledger.copies.get(key).is_some_and(|c| !c.receivers.is_empty() || c.swallowed)
             };
             let arrived = stored.iter().any(here);
-            let answered = message.bounced || message.acked_ahead && self.notes.ledger.write_failed;
+            // The error that answers a message which could not be written may be lost with its session.
+            let answered = message.bounced || stored.is_empty() && self.notes.ledger.write_failed;
             if message.acked && !answered && !arrived {
                 self.notes
                     .fail(|| format!("message {number} was acknowledged and never arrived: {message:?}"));

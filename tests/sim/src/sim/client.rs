@@ -225,7 +225,7 @@ impl Client {
 
     /// A stanza, counted and kept until it is acknowledged.
     pub(crate) fn send(&mut self, xml: String, message: Option<Number>, notes: &mut Notes) {
-        notes.say(|| format!("{} > {xml}", self.jid()));
+        notes.say(|| format!("{} > #{} {xml}", self.jid(), self.counts.sent + 1));
         self.say(&xml);
         self.counts.sent += 1;
         if let (Some(message), Some(lineage)) = (message, self.lineage) {

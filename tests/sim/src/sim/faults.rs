@@ -152,6 +152,8 @@ impl Sim {
         if self.server.hub.counters.conflicts.load(Ordering::Relaxed) > 0 {
             self.notes.hit(Point::ConflictRetried);
         }
+        let down_ms = self.dice.between(1, 500);
+        self.pass(down_ms);
         self.notes.say(|| format!("killed; {kept} of {unsynced} unsynced rounds are kept"));
         self.server = self.server.crash(kept);
         self.held = false;

@@ -28,9 +28,6 @@ pub struct Message {
     pub sent_in: BTreeSet<usize>,
     /// The server has acknowledged it.
     pub acked: bool,
-    /// It said so first in a `<resumed/>`, before the session's stanzas, an error about this one perhaps,
-    /// were sent again.
-    pub acked_ahead: bool,
     /// It came back as an error.
     pub bounced: bool,
 }
@@ -104,16 +101,14 @@ impl Ledger {
             to,
             sent_in: BTreeSet::new(),
             acked: false,
-            acked_ahead: false,
             bounced: false,
         });
         self.messages.len() - 1
     }
 
-    /// The server says that it has a message; `ahead`: in a `<resumed/>`.
-    pub fn acked(&mut self, message: Number, ahead: bool) {
+    /// The server says that it has a message.
+    pub fn acked(&mut self, message: Number) {
         self.messages[message].acked = true;
-        self.messages[message].acked_ahead = ahead;
     }
 
     /// A stored message arrived; `number` is its count by stream management, 0 if it is outside of that.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 /// Events kept.
 const EVENTS_MAX: usize = 20_000;
 /// Characters of one event.
-const CHARS_MAX: usize = 500;
+const CHARS_MAX: usize = 2_000;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]

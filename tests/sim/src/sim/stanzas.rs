@@ -39,15 +39,26 @@ impl Client {
             notes.fail(|| format!("{} got h={h} after {handled}, with {sent} sent", self.jid()));
         }
         self.counts.handled = h;
-        self.taken(h, node.name() == "resumed", notes);
+        self.taken(h, notes);
     }
 
     /// The server has handled so many stanzas.
-    fn taken(&mut self, h: u32, ahead: bool, notes: &mut Notes) {
+    fn taken(&mut self, h: u32, notes: &mut Notes) {
         while self.queue.front().is_some_and(|queued| queued.number <= h) {
             if let Some(message) = self.queue.pop_front().and_then(|queued| queued.message) {
-                notes.ledger.acked(message, ahead);
+                notes.ledger.acked(message);
             }
+        }
+    }
+
+    /// An iq was answered, so that what was sent before it is handled. (With stream management the server has
+    /// to say so too: it counts what is sent again.)
+    fn answered(&mut self, before: u32, notes: &mut Notes) {
+        if !self.counts.sm {
+            return self.taken(before, notes);
+        }
+        for message in self.queue.iter().filter(|q| q.number <= before).filter_map(|q| q.message) {
+            notes.ledger.acked(message);
         }
     }
 
@@ -95,7 +106,9 @@ impl Client {
             notes.hit(Point::FullJid);
         }
         let count = if self.counts.sm { self.counts.received } else { 0 };
-        if notes.ledger.delivered(lineage, message, seq, count, self.reading) {
+        // One to another resource comes to this one because that is gone, and whenever that was seen.
+        let own = node.attr("to").is_some_and(|to| to == bare || to == self.jid());
+        if notes.ledger.delivered(lineage, message, seq, count, self.reading && own) {
             notes.hit(Point::Again);
         }
     }
@@ -117,7 +130,7 @@ impl Client {
             _ => {
                 if let Some(before) = self.asked.remove(&id) {
                     notes.hit(Point::IqAnswered);
-                    self.taken(before, false, notes);
+                    self.answered(before, notes);
                 }
                 if let Some(query) = node.child("query", ROSTER) {
                     self.roster = Some(BTreeMap::new());
