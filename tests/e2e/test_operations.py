@@ -161,6 +161,31 @@ def test_where_a_message_is_can_be_asked_with_and_without_the_daemon(own_daemon)
     assert daemon.ctl("account", "inspect", "nobody@localhost", check=False).returncode == 4
 
 
+def test_each_step_of_a_message_can_be_traced(own_daemon):
+    daemon = own_daemon()
+    for name in ("ann", "ben"):
+        daemon.add_account(f"{name}@localhost", PASSWORD)
+    with RawClient(daemon) as ann, RawClient(daemon) as ben:
+        ann.login("ann", PASSWORD, resource="desk")
+        ben.login("ben", PASSWORD, resource="phone")
+        ben.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+        ben.send("<presence/>")
+        ben.sync()
+        ann.send("<message to='ben@localhost' type='chat' id='m1'><body>words</body></message>")
+        seen = ben.until(lambda e: e.get("id") == "m1")
+        said = daemon.ctl("trace", "m1").stdout
+        lines = ["received from ann@localhost/desk", "on the disk", "posted to ben@localhost/phone"]
+        lines.append("written to ben@localhost/phone")
+        assert [line for line in lines if line not in said] == [] and "it waits" in said, said
+    found = seen.find("{urn:xmpp:sid:0}stanza-id").get("id")
+    daemon.stop()
+    said = daemon.ctl("trace", found).stdout
+    assert "from ann@localhost to ben@localhost" in said and "words" not in said
+    assert daemon.ctl("trace", "m1", "--account", "ann@localhost").stdout == said
+    unknown = daemon.ctl("trace", "m1", check=False)
+    assert unknown.returncode == 1 and "--account" in unknown.stderr
+
+
 def test_a_generated_password_logs_in(daemon):
     printed = daemon.ctl("account", "add", "made@localhost", "--generate").stdout.split()
     logged_in = False

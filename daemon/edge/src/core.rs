@@ -41,6 +41,9 @@ impl<H: ShardHost> Host for Intercept<'_, H> {
             other => self.host.request(at, other, conn, cx),
         }
     }
+    fn sent(&mut self, at: ConnId, seqs: &[u64], conn: &Connection, now: Millis) {
+        self.host.sent(at, seqs, conn, now);
+    }
 }
 
 /// A shard's state around its connections.

@@ -88,6 +88,7 @@ impl Hub {
     /// RFC 6121 §8.5: who gets a message is decided here, when it is durable.
     fn message(&self, origin: &Origin, delivery: &Delivery, seqs: &[Seq], post: &mut Poster) {
         let seq = delivery.append.and_then(|at| seqs.get(at)).map(|seq| seq.0);
+        let now = seq.map_or(0, |seq| self.traced_commit(origin, delivery, seq));
         Counters::up(if seq.is_some() {
             &self.counters.messages_stored
         } else {
@@ -129,6 +130,7 @@ impl Hub {
                 let address = crate::note::Address { session: entry.id, bare: Arc::clone(&bare) };
                 let bytes = Arc::clone(&delivery.bytes);
                 Counters::up(&self.counters.delivered);
+                seq.into_iter().for_each(|seq| self.trace.posted(seq, entry.id, now));
                 post.event(
                     address,
                     entry.place,
@@ -172,6 +174,15 @@ impl Hub {
         self.entry(origin, |entry| {
             entry.carbons_from = on.then(|| entry.carbons_from.unwrap_or(head));
         });
+    }
+
+    /// For the trace: a stored message is committed now.
+    fn traced_commit(&self, origin: &Origin, delivery: &Delivery, seq: u64) -> u64 {
+        let now = (self.outside.clock)();
+        let from = (origin.address.session, delivery.received);
+        let copied = delivery.append.is_some_and(|at| at > 0);
+        self.trace.committed(seq, from, &delivery.names, copied, (delivery.owner, now));
+        now
     }
 
     /// To the session with a full JID; false if it is not there.

@@ -17,6 +17,10 @@ pub struct Delivery {
     pub resource: Option<Box<str>>,
     /// Rendered stanza.
     pub bytes: Arc<[u8]>,
+    /// When it was received.
+    pub received: godwit_session::Millis,
+    /// Hashes of its ids, for the trace.
+    pub(crate) names: crate::trace::Names,
     /// Which `Append` of the transaction stored it in the recipient's archive; `None`: it is not stored and
     /// goes only to whoever is there.
     pub append: Option<usize>,

@@ -5,6 +5,7 @@ use crate::note::Note;
 use crate::pending::Progress;
 use crate::revive::Wish;
 use crate::shard::{ShardState, address_of};
+use crate::trace::Step;
 use godwit_session::{
     Bound, ConnId, Connection, Cx, Event, Host, Millis, Place, Reply, Request, ResumeFailure,
 };
@@ -81,7 +82,11 @@ impl ShardState {
         let here = self.here(at);
         match (request, conn.bound()) {
             (Request::Stanza(stanza), _) => self.stanza(at, stanza, conn, cx),
-            (Request::Acked(seqs), Some(bound)) => self.hub.acked(&bound.jid.bare_str().into(), &seqs),
+            (Request::Acked(seqs), Some(bound)) => {
+                let step = if bound.sm.is_some() { Step::Acknowledged } else { Step::Taken };
+                self.hub.trace.at_shard(here.shard, step, bound.id, &seqs, cx.now);
+                self.hub.acked(&bound.jid.bare_str().into(), &seqs);
+            }
             (Request::Fetch { after, rows_max }, Some(bound)) => {
                 self.hub.fetch(wanted(bound, here), after, rows_max, &mut self.post);
             }
@@ -113,6 +118,12 @@ fn wanted(bound: &Bound, place: Place) -> Wanted {
 }
 
 impl Host for ShardState {
+    fn sent(&mut self, at: ConnId, seqs: &[u64], conn: &Connection, now: Millis) {
+        if let Some(bound) = conn.bound() {
+            self.hub.trace.at_shard(self.here(at).shard, Step::Written, bound.id, seqs, now);
+        }
+    }
+
     fn request(&mut self, at: ConnId, request: Request, conn: &mut Connection, cx: &mut Cx<'_>) {
         let reply = match request {
             Request::Credentials { .. } | Request::VerifyPlain { .. }

@@ -9,6 +9,7 @@ use crate::note::{Address, Background, Post};
 use crate::pending::Completion;
 use crate::registry::Registry;
 use crate::throttle::Throttle;
+use crate::trace::Trace;
 use godwit_session::{Millis, Place, SessionId};
 use godwit_store::{Read, Submit, Tx};
 use godwit_wire::{Jid, Kind};
@@ -161,6 +162,8 @@ pub struct Hub {
     pub(crate) began: u64,
     /// Inquiries that wait for sessions to report.
     pub(crate) inquiries: Inquiries,
+    /// The last steps of messages.
+    pub(crate) trace: Trace,
     /// Failed logins by source.
     pub(crate) failures: Throttle,
     /// Registrations by source.
@@ -173,8 +176,10 @@ impl Hub {
         // Session numbers must not come again after a restart: milliseconds of the start, then a counter.
         let first = ((outside.clock)() << 22).max(1);
         let began = outside.store.head().0;
+        let trace = Trace::new(outside.post.shards());
         Arc::new(Hub {
             outside,
+            trace,
             ghosts: Ghosts::new(first),
             began,
             writer: OnceLock::new(),

@@ -40,6 +40,8 @@ pub mod row;
 mod sessions;
 pub mod shard;
 pub mod throttle;
+mod trace;
+pub mod traced;
 pub mod what_is_stored;
 pub mod xep0012_last;
 pub mod xep0030_disco;

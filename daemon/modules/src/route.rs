@@ -3,6 +3,7 @@ use crate::backlog;
 use crate::effects::{Delivery, Effect, Effects};
 use crate::module::{Cx, Flow, Iq, Keep, Target};
 use crate::row::Row;
+use crate::trace;
 use crate::xep0280_carbons::{self, Direction, is_copied};
 use crate::xep0441_prefs as prefs;
 use godwit_wire::{Condition, IqType, Jid, Kind, MessageType, Node, PresenceType, Stanza, StanzaError, ns};
@@ -99,6 +100,8 @@ fn message(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), StanzaE
     fx.then(Effect::Message(Box::new(Delivery {
         bare: bare.into(),
         owner,
+        received: cx.now,
+        names: append.map_or([0; 2], |_| trace::names(stanza)),
         resource: resource.map(Into::into),
         bytes,
         append,
@@ -111,8 +114,8 @@ fn message(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), StanzaE
     Ok(())
 }
 
-/// Which accounts' other sessions get copies (XEP-0280). A message to oneself reaches them as a message, or as
-/// the copy of one received.
+/// Which accounts' other sessions get copies (XEP-0280). A message to oneself reaches them as a message, or
+/// as the copy of one received.
 #[derive(Clone, Copy)]
 struct Copied {
     sent: bool,

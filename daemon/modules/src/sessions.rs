@@ -248,6 +248,7 @@ impl Hub {
             return;
         };
         Counters::down(&self.counters.sessions);
+        self.trace.ended(session, &format!("{}/{}", origin.address.bare, entry.resource));
         let closing = Closing { available: entry.presence.is_some(), directed: entry.directed };
         let settings = self.settings();
         let cx = self.cx(&settings, origin, now);

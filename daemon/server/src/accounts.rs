@@ -4,12 +4,16 @@ use crate::admin::protocol::{AccountRow, Accounts, Answer, Failure, FailureKind,
 use godwit_modules::Settings;
 use godwit_modules::accounts::{self, AccountError};
 use godwit_modules::inspect::Inspection;
+use godwit_modules::traced::Traced;
 use godwit_store::{Outcome, Read, Tx, TxError};
 use godwit_wire::Jid;
 use std::ops::ControlFlow;
 
 /// Tries of a transaction whose account changed meanwhile.
 const TRIES_MAX: u32 = 5;
+
+/// How a message is looked for.
+pub type TraceFn<'a> = dyn Fn(&str, Option<&Jid>) -> Result<Vec<Traced>, AccountError> + 'a;
 
 /// What account requests work with.
 pub struct Access<'a> {
@@ -23,6 +27,8 @@ pub struct Access<'a> {
     pub remove: &'a dyn Fn(&Jid) -> Result<Outcome, AccountError>,
     /// Looks at an account.
     pub inspect: &'a dyn Fn(&Jid) -> Result<Inspection, AccountError>,
+    /// Looks for a message, in the archive of an account if one is given.
+    pub trace: &'a TraceFn<'a>,
     /// Milliseconds since 1970.
     pub now: u64,
     /// Cryptographically random bytes.
@@ -50,6 +56,10 @@ impl Access<'_> {
             Request::AccountInspect { jid } => {
                 let found = (self.inspect)(&self.address(jid)?).map_err(|e| failure(&e))?;
                 Ok(Answer::Inspection(Box::new(found)))
+            }
+            Request::Trace { id, account } => {
+                let account = account.as_deref().map(|jid| self.address(jid)).transpose()?;
+                Ok(Answer::Traced((self.trace)(id, account.as_ref()).map_err(|e| failure(&e))?))
             }
             Request::AccountList { after } => self.list(after.as_deref()),
             Request::Status | Request::Sessions { .. } | Request::StoreVerify | Request::StoreVerifying => {
@@ -136,6 +146,7 @@ mod tests {
             settings: &crate::run::hub_settings(&crate::testing::config(), [0; 32]),
             remove: &|_| Ok(Ok(Vec::new())),
             inspect: &|jid| godwit_modules::inspect::without_daemon(store, jid),
+            trace: &|id, account| godwit_modules::traced::without_daemon(store, id, account),
             now: 1,
             random: &|_| {},
         };

@@ -56,4 +56,8 @@ fn requests(at: ConnId, conn: &mut Connection, host: &mut dyn Host, cx: &mut Cx<
         std::mem::swap(&mut at_once, &mut cx.out.requests);
     }
     cx.out.requests = at_once;
+    if !cx.out.sent.is_empty() {
+        host.sent(at, &cx.out.sent, conn, cx.now);
+        cx.out.sent.clear();
+    }
 }

@@ -69,10 +69,15 @@ pub struct Out {
     pub bytes: Vec<u8>,
     /// Requests for the host, in order.
     pub requests: Vec<Request>,
+    /// Positions of the stored messages among the bytes.
+    pub sent: Vec<u64>,
 }
 
 /// The world behind a connection.
 pub trait Host {
     /// Handles one request of `conn`, the connection at `at`. It may call `conn.event(…)` at once or later.
     fn request(&mut self, at: ConnId, request: Request, conn: &mut Connection, cx: &mut Cx<'_>);
+
+    /// Stored messages at these positions are in the output of `conn` (for whoever traces them).
+    fn sent(&mut self, _at: ConnId, _seqs: &[u64], _conn: &Connection, _now: Millis) {}
 }

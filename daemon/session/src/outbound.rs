@@ -45,6 +45,9 @@ impl Connection {
     /// Notes a stanza as sent. `out`: its bytes are; otherwise they will be when its turn comes.
     pub(crate) fn sent(&mut self, stanza: Unacked, out: bool, batch_ends: bool, cx: &mut Cx<'_>) {
         let State::Bound(bound) = &mut self.state else { return };
+        if let (true, Unacked::Stored(seq)) = (out, &stanza) {
+            cx.out.sent.push(*seq);
+        }
         bound.remember(stanza);
         if out && let Some(ledger) = bound.ledger_mut() {
             ledger.recorded += 1;

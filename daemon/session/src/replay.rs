@@ -92,6 +92,7 @@ impl Connection {
                 Unacked::Stored(seq) => {
                     if let Some(bytes) = self.kept.as_mut().and_then(|kept| kept.take(*seq)) {
                         cx.out.bytes.extend_from_slice(&bytes);
+                        cx.out.sent.push(*seq);
                         replay.next += 1;
                         continue;
                     }
@@ -127,6 +128,7 @@ impl Connection {
                 // What comes behind one that is gone has another number now, so it waits for a new record.
                 Some(row) if gone.is_empty() || bound.ledger().is_none() => {
                     cx.out.bytes.extend_from_slice(&row.bytes);
+                    cx.out.sent.push(seq);
                     replay.next += 1;
                 }
                 Some(_) => break,

@@ -64,8 +64,7 @@ fn fill(path: &std::path::Path, size: u64) -> Result<u64, Box<dyn Error>> {
                 "<message type='chat' id='{id}' from='{from}' to='me@example.org'>\
                  <body>{n} {body}</body></message>"
             );
-            let row =
-                Row { incoming: true, with: &with, stanza: stanza.as_bytes(), ..Row::default() };
+            let row = Row { incoming: true, with: &with, stanza: stanza.as_bytes(), ..Row::default() };
             for other in 0..=OTHERS {
                 let owner = Owner(if other == 0 { OWNER } else { OWNER + 1 + n % 50 });
                 tx.ops.push(Op::Append { owner, index: row.index(), value: row.encode() });

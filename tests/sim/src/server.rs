@@ -220,7 +220,7 @@ impl Server {
         let socket = self.sockets.get_mut(slot).filter(|socket| socket.is(at))?;
         let mut conn = socket.conn.take()?;
         let shard = socket.shard;
-        let mut out = Out { bytes: std::mem::take(&mut socket.out), requests: Vec::new() };
+        let mut out = Out { bytes: std::mem::take(&mut socket.out), ..Out::default() };
         let before = out.bytes.len();
         let dice = Arc::clone(&self.dice);
         let mut random = |bytes: &mut [u8]| dice.fill(bytes);

@@ -74,4 +74,8 @@ impl Host for Adapter<'_> {
         }
         self.shard.request(at, request, conn, cx);
     }
+
+    fn sent(&mut self, at: ConnId, seqs: &[u64], conn: &Connection, now: u64) {
+        self.shard.sent(at, seqs, conn, now);
+    }
 }

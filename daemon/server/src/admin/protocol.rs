@@ -5,6 +5,7 @@
 use crate::alloc::Memory;
 use crate::limits::Ceiling;
 use godwit_modules::inspect::Inspection;
+use godwit_modules::traced::Traced;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use zeroize::Zeroize;
@@ -48,6 +49,13 @@ pub enum Request {
     AccountInspect {
         /// Bare JID.
         jid: String,
+    },
+    /// What became of a message → [`Answer::Traced`].
+    Trace {
+        /// Its id in an archive, or the one that its sender gave it.
+        id: String,
+        /// Bare JID of the account in whose archive to look.
+        account: Option<String>,
     },
     /// → [`Answer::Status`].
     Status,
@@ -107,6 +115,7 @@ pub enum Answer {
     Done,
     Accounts(Accounts),
     Inspection(Box<Inspection>),
+    Traced(Vec<Traced>),
     Status(Box<Status>),
     Sessions(Sessions),
     Verifying(Verifying),

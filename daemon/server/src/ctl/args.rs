@@ -46,6 +46,8 @@ pub enum Command {
     /// Look after the store.
     #[command(subcommand)]
     Store(Store),
+    /// Show each step that a message took, with times. Never its text.
+    Trace(Trace),
     /// Print the limits that fit a machine: this one, or the one described.
     Limits(Limits),
 }
@@ -89,6 +91,20 @@ pub enum Store {
 pub struct Jid {
     /// Address of the account, like alice@example.org.
     pub jid: String,
+}
+
+/// A message, and the form of the output.
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// Its id in the archive of its sender or recipient (16 hexadecimal digits), or the one that its sender
+    /// gave it.
+    pub id: String,
+    /// Account of its sender or recipient: needed to find an older message by its sender's id, and quicker.
+    #[arg(long, value_name = "JID")]
+    pub account: Option<String>,
+    /// Form of the output.
+    #[command(flatten)]
+    pub form: Json,
 }
 
 /// An account, and the form of the output.

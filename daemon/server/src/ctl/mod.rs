@@ -15,6 +15,7 @@ mod sessions;
 mod status;
 mod store_verify;
 mod table;
+mod trace;
 mod way;
 
 use args::{Account, Command, Ctl, Store};
@@ -35,6 +36,7 @@ pub fn run(ctl: &Ctl) -> ExitCode {
         Command::Status(args) => status::run(ctl, args),
         Command::Store(Store::Verify(args)) => store_verify::run(ctl, args),
         Command::Sessions(args) => sessions::run(ctl, args),
+        Command::Trace(args) => trace::run(ctl, args),
         Command::Limits(args) => limits::run(args),
     };
     match done {

@@ -3,7 +3,7 @@ use crate::accounts::Access;
 use crate::admin::protocol::{Answer, Failure, Operations, Request};
 use crate::config::Config;
 use crossbeam_channel::{Sender, bounded};
-use godwit_modules::{inspect, removal};
+use godwit_modules::{inspect, removal, traced};
 use godwit_store::{Clock, Opened, Outcome, Sink, StoreError, Submit, Tx, TxError};
 use godwit_wire::Jid;
 
@@ -60,12 +60,15 @@ impl Operations for Offline {
             removal::without_daemon(store, &self.settings, (self.clock)(), random, jid).map(commit)
         };
         let inspect = |jid: &Jid| inspect::without_daemon(&*self.opened.store, jid);
+        let trace =
+            |id: &str, account: Option<&Jid>| traced::without_daemon(&*self.opened.store, id, account);
         let access = Access {
             store: &*self.opened.store,
             commit: &commit,
             settings: &self.settings,
             remove: &remove,
             inspect: &inspect,
+            trace: &trace,
             now: (self.clock)(),
             random: &crate::random::fill,
         };

@@ -34,6 +34,13 @@ pub(super) fn time(ms: u64) -> String {
         .map_or_else(|| "?".into(), |at| humantime::format_rfc3339_seconds(at).to_string())
 }
 
+/// The same with milliseconds.
+pub(super) fn time_ms(ms: u64) -> String {
+    UNIX_EPOCH
+        .checked_add(Duration::from_millis(ms))
+        .map_or_else(|| "?".into(), |at| humantime::format_rfc3339_millis(at).to_string())
+}
+
 /// A duration in its two largest units: `3days 4h`.
 pub(super) fn span(ms: u64) -> String {
     let text = humantime::format_duration(Duration::from_secs(ms / 1000)).to_string();

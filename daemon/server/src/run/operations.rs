@@ -34,12 +34,14 @@ impl Daemon {
         let commit = |tx: Tx| self.commit(tx);
         let remove = |jid: &Jid| self.remove(jid);
         let inspect = |jid: &Jid| self.inspect(jid);
+        let trace = |id: &str, account: Option<&Jid>| self.hub.traced(id, account);
         let access = Access {
             store: &*self.store,
             commit: &commit,
             settings: &settings,
             remove: &remove,
             inspect: &inspect,
+            trace: &trace,
             now: (self.clock)(),
             random: &crate::random::fill,
         };
@@ -52,6 +54,7 @@ impl Daemon {
             Request::AccountRemove { jid } => tracing::info!(account = jid, "account removed by godwitctl"),
             Request::AccountInspect { .. }
             | Request::AccountList { .. }
+            | Request::Trace { .. }
             | Request::Status
             | Request::Sessions { .. }
             | Request::StoreVerify

@@ -66,6 +66,9 @@ impl Host for Server {
     fn request(&mut self, at: ConnId, request: Request, conn: &mut Connection, cx: &mut Cx<'_>) {
         self.state.request(at, request, conn, cx);
     }
+    fn sent(&mut self, at: ConnId, seqs: &[u64], conn: &Connection, now: Millis) {
+        self.state.sent(at, seqs, conn, now);
+    }
 }
 
 impl ShardHost for Server {
