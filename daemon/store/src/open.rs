@@ -118,7 +118,14 @@ pub(crate) fn blame(path: &Path, error: &rocksdb::Error) -> StoreError {
         return StoreError::InUse(format!("{}: {remedy}", path.display()));
     }
     if error.kind() == ErrorKind::Corruption || lost_file {
-        let what = if names_file(text) { text.to_owned() } else { format!("{text}, in {}", logs(path)) };
+        let what = match text {
+            // So it says, too, when the head of a table cannot be read.
+            _ if text.contains("MANIFEST") && text.ends_with("may be corrupted.") => {
+                format!("{text} Or a table file that it lists")
+            }
+            _ if names_file(text) => text.to_owned(),
+            _ => format!("{text}, in {}", logs(path)),
+        };
         return StoreError::Corrupt(format!("{what} ({}): {RESTORE}", path.display()));
     }
     StoreError::Io(format!("{}: {text}", path.display()))
