@@ -34,17 +34,16 @@ pub struct Machine {
 impl Machine {
     /// This machine: its memory, or what the control group allows of it.
     pub fn here() -> Machine {
-        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let total = mem_total(&meminfo).unwrap_or(1 << 30);
+        let total = memory_bytes();
         let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
         Machine { ram_bytes: cgroup_memory_max().map_or(total, |max| max.min(total)), cores }
     }
 }
 
-fn mem_total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find(|line| line.starts_with("MemTotal:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    kib.checked_mul(1024)
+/// From the kernel itself: the unit hides `/proc/meminfo` (`ProcSubset=pid`).
+fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    u64::from(info.mem_unit).max(1).saturating_mul(info.totalram)
 }
 
 /// The tightest memory.max from our control group up to the root.
@@ -255,10 +254,12 @@ mod tests {
         assert_eq!((told.connections_max, told.bound_by), (5_000, Bound::Configuration));
     }
 
+    /// Under the unit, which hides `/proc/meminfo`, every machine was taken for one with 1 GiB.
     #[test]
-    fn meminfo_is_read() {
-        assert_eq!(mem_total("MemTotal:        2048 kB\nMemFree: 1 kB\n"), Some(2 * MIB));
-        assert_eq!(mem_total("nothing"), None);
-        assert!(Machine::here().ram_bytes > 0);
+    fn the_memory_is_the_machines_and_not_guessed_when_proc_is_hidden() {
+        let meminfo = fs::read_to_string("/proc/meminfo").expect("of the test's own machine");
+        let kib = meminfo.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
+        assert_eq!(Some(memory_bytes() / 1024), kib);
+        assert!(Machine::here().ram_bytes <= memory_bytes());
     }
 }

@@ -101,7 +101,7 @@ pub(super) const SERVICE: &[Metric] = &[
         s.one(get(&f.hub.detached))
     }),
     counter("godwit_sessions_resumed", "Sessions resumed.", |f, s| s.one(get(&f.hub.resumed))),
-    counter("godwit_sessions_revived", "Sessions of the daemon before that were made resumable.", |f, s| {
+    counter("godwit_sessions_revived", "Sessions from before the start that were resumed.", |f, s| {
         s.one(get(&f.hub.revived))
     }),
     counter("godwit_logins", "Logins that succeeded.", |f, s| s.one(get(&f.hub.logins))),
