@@ -34,6 +34,8 @@ pub struct Entry {
     pub presence: Option<Arc<[u8]>>,
     /// Priority of that presence.
     pub priority: i8,
+    /// Its client is inactive (XEP-0352): told to administrators, and to nobody else.
+    pub inactive: bool,
     /// Asked for its roster, so it gets roster pushes (RFC 6121 §2.1.6).
     pub interested: bool,
     /// Messages to the bare JID up to here are only for it if they are pending; later ones are for it in any

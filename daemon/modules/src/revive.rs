@@ -302,6 +302,7 @@ fn rebuilt(
         // Otherwise it becomes available once it is here.
         presence: who.presence.as_deref().filter(|_| reads).map(Into::into),
         priority: who.priority,
+        inactive: false,
         interested: who.interested,
         reads_from: reads.then_some(record.new_after),
         carbons_from: who.carbons_from,

@@ -95,6 +95,7 @@ impl Hub {
             since_ms: now,
             presence: None,
             priority: 0,
+            inactive: false,
             interested: false,
             reads_from: None,
             carbons_from: None,
@@ -183,6 +184,13 @@ impl Hub {
             .flatten()
     }
 
+    /// Its client became active or inactive.
+    pub(crate) fn client_state(&self, bound: &Bound) {
+        self.registry.with(bound.jid.bare_str(), |live| {
+            live.session(bound.id).into_iter().for_each(|entry| entry.inactive = bound.is_inactive());
+        });
+    }
+
     /// A session has moved.
     pub(crate) fn moved(&self, address: &Address, place: Place) {
         let detached = place.conn.generation == 0;
@@ -190,6 +198,7 @@ impl Hub {
         self.registry.with(&address.bare, |live| {
             if let Some(entry) = live.session(address.session) {
                 entry.place = place;
+                entry.inactive = false; // as every session without connection, or on a new one
             }
         });
         points::pass("sm::moved");

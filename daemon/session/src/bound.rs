@@ -3,6 +3,7 @@
 //! Invariants: stanzas sent under stream management = `sm.acked + unacked.len()` (modulo 2^32); `received -
 //! handled` stanzas are with the host or were answered here behind such ones; `feed.last` never goes back.
 
+use crate::csi::Held;
 use crate::{Ledger, Settings};
 use godwit_wire::Jid;
 use std::collections::VecDeque;
@@ -102,6 +103,8 @@ pub struct Bound {
     pub unacked_bytes: u32,
     /// Stream management, if enabled.
     pub sm: Option<Box<Sm>>,
+    /// What is held while the client is inactive (XEP-0352); `None` while it is active.
+    pub held: Option<Box<Held>>,
 }
 
 impl Bound {
@@ -120,6 +123,7 @@ impl Bound {
             unacked: VecDeque::new(),
             unacked_bytes: 0,
             sm: None,
+            held: None,
         }
     }
 
@@ -225,6 +229,7 @@ impl Bound {
 
     /// The connection is gone: what it had asked for will not come.
     pub(crate) fn unplug(&mut self) {
+        self.wake();
         if let FeedMode::CatchUp { fetching, .. } = &mut self.feed.mode {
             *fetching = false;
         }
@@ -244,6 +249,7 @@ impl Bound {
             + self.sm.as_ref().map_or(0, |_| size_of::<Sm>())
             + self.answered.as_deref().map_or(0, positions)
             + self.ahead.as_deref().map_or(0, positions)
+            + self.held.as_deref().map_or(0, Held::memory)
     }
 }
 

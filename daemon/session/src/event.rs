@@ -177,9 +177,10 @@ pub enum Request {
     Record(Box<Record>),
     /// Write down how many of the client's stanzas are handled → [`Event::Persisted`]. One at a time.
     Persist(u32),
-    /// Stream management was enabled, or a client state changed: the host copies what it needs from the
-    /// session.
+    /// Stream management was enabled: the host copies what it needs from the session.
     SmEnabled,
+    /// The client became active or inactive (XEP-0352): the same.
+    ClientState,
     /// The connection broke; the session waits for resumption until `until`.
     Detach {
         /// The session.

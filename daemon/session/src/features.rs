@@ -24,7 +24,7 @@ pub(crate) fn write(step: &Step, tls: Option<&TlsFacts>, cx: &mut Cx<'_>) {
             w.empty("bind", ns::BIND);
             // RFC 3921 clients may ask for a session; those of today skip what is optional.
             w.start("session").attr("xmlns", ns::SESSION).start("optional").end().end();
-            w.empty("sm", ns::SM).raw(&cx.settings.features);
+            w.empty("sm", ns::SM).empty("csi", ns::CSI).raw(&cx.settings.features);
         }
     }
     w.end();

@@ -90,6 +90,9 @@ impl Connection {
         }
         let upto = page.rows.last().map_or(page.upto, |row| row.seq.max(page.upto));
         let any = !page.rows.is_empty();
+        if any {
+            self.release(cx);
+        }
         for row in page.rows {
             let State::Bound(bound) = &mut self.state else { return };
             if row.seq > bound.feed.last && !bound.was_sent_ahead(row.seq) {

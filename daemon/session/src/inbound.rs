@@ -12,6 +12,7 @@ impl Connection {
     pub(crate) fn inbound(&mut self, element: Element, cx: &mut Cx<'_>) {
         match (element.root().ns(), element.root().name()) {
             (ns::SM, _) => return self.stream_management(element.root(), cx),
+            (ns::CSI, _) => return self.client_state(element.root(), cx),
             (ns::TLS, "starttls") => return self.starttls_again(cx),
             (ns::TLS | ns::SASL, _) => return self.fail(&StreamCondition::PolicyViolation.into(), cx),
             _ => {}
@@ -54,6 +55,7 @@ impl Connection {
     /// Sends an answer of our own (none if it is empty) to a stanza that counts as handled.
     fn answer(&mut self, answer: Vec<u8>, cx: &mut Cx<'_>) {
         if !answer.is_empty() {
+            self.release(cx);
             self.send_inline(answer.into(), cx);
         }
         self.after_handled(cx);

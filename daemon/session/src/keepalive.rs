@@ -8,6 +8,9 @@ use godwit_wire::{StreamCondition, StreamError, Writer};
 /// Id of our pings. An iq result with it that is addressed to the server is the answer, and goes no further.
 pub(crate) const PING_ID: &str = "godwit-keepalive";
 
+/// An inactive client from which nothing is awaited is pinged only after so many times the usual silence.
+const INACTIVE_INTERVALS: u64 = 4;
+
 impl Connection {
     /// Bytes came, white space among them: the client lives.
     pub(crate) fn heard(&mut self, now: Millis) {
@@ -33,10 +36,16 @@ impl Connection {
                     self.timed_out("no answer to the ping", cx);
                 }
             }
-            State::Bound(_) => {
-                self.due = self.link.last_seen + cx.settings.ping_after_ms;
+            State::Bound(bound) => {
+                let interval = cx.settings.ping_after_ms;
+                let sleeps = bound.is_inactive() && bound.unacked.is_empty();
+                self.due = self.link.last_seen + interval;
                 if self.due <= cx.now {
-                    self.ping(cx);
+                    if sleeps && cx.now < self.link.last_seen + interval * INACTIVE_INTERVALS {
+                        self.due = cx.now + interval;
+                    } else {
+                        self.ping(cx);
+                    }
                 }
             }
         }

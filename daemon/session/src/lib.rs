@@ -11,6 +11,7 @@
 mod bind;
 pub mod bound;
 pub mod connection;
+pub mod csi;
 pub mod detached;
 pub mod drive;
 pub mod event;

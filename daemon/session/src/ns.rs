@@ -10,6 +10,8 @@ pub const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
 pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
 /// XEP-0198, stream management.
 pub const SM: &str = "urn:xmpp:sm:3";
+/// XEP-0352, client state.
+pub const CSI: &str = "urn:xmpp:csi:0";
 /// XEP-0440, channel-binding types offered.
 pub const CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 /// XEP-0077, in-band registration.

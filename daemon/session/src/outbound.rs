@@ -8,6 +8,7 @@ use std::sync::Arc;
 impl Connection {
     /// A stanza for the session. Stored messages come in the archive's order, the others at once.
     pub(crate) fn deliver(&mut self, outgoing: Outgoing, cx: &mut Cx<'_>) {
+        let Some(outgoing) = self.hold(outgoing, cx) else { return };
         match outgoing.stored {
             Some(at) if at.copy => self.deliver_copy(at.seq, outgoing.bytes, cx),
             Some(at) => self.deliver_stored(at, &outgoing, cx),

@@ -32,6 +32,8 @@ pub struct Settings {
     pub unacked_max: u32,
     /// Bytes of unacknowledged stanzas that are not stored, before the session is ended.
     pub unacked_bytes_max: u32,
+    /// Bytes held for a client that is inactive (XEP-0352); 0: everything goes out at once.
+    pub held_bytes_max: u32,
     /// `<r/>` is sent after so many unacknowledged stanzas (and whenever the queue goes idle).
     pub request_ack_every: u32,
 }

@@ -41,6 +41,11 @@ pub fn is_named(rendered: &[u8], name: &str) -> bool {
         .is_some_and(|rest| matches!(rest.first(), Some(b' ' | b'>' | b'/')))
 }
 
+/// True if the bytes hold this text anywhere.
+pub fn mentions(rendered: &[u8], text: &str) -> bool {
+    memchr::memmem::find(rendered, text.as_bytes()).is_some()
+}
+
 fn split<'a>(bytes: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     let found = memchr::memmem::find(bytes, at)?;
     Some((bytes.get(..found)?, bytes.get(found + at.len()..)?))

@@ -83,6 +83,7 @@ pub fn stream_settings() -> godwit_session::Settings {
         inflight_max: 64,
         unacked_max: 500,
         unacked_bytes_max: 256 * 1024,
+        held_bytes_max: 65_536,
         request_ack_every: 5,
     }
 }

@@ -147,6 +147,7 @@ pub fn settings() -> Settings {
         inflight_max: 100,
         unacked_max: 1000,
         unacked_bytes_max: u32::MAX,
+        held_bytes_max: 65_536,
         request_ack_every: 5,
     }
 }

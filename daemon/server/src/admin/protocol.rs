@@ -191,6 +191,9 @@ pub struct SessionRow {
     pub priority: Option<i8>,
     /// Its connection broke and it waits to be resumed (XEP-0198).
     pub detached: bool,
+    /// Its client says that nobody looks at it (XEP-0352).
+    #[serde(default)]
+    pub inactive: bool,
     /// Shard that serves it.
     pub shard: u16,
 }

@@ -119,6 +119,7 @@ impl Config {
             inflight_max: narrow(limits.inflight_stanzas_max),
             unacked_max: narrow(limits.unacked_stanzas_max),
             unacked_bytes_max: narrow(limits.unacked_bytes_max),
+            held_bytes_max: narrow(limits.held_bytes_per_inactive_session_max),
             request_ack_every: narrow((limits.unacked_stanzas_max / ACK_REQUESTS_PER_WINDOW).max(1)),
         }
     }
@@ -341,6 +342,7 @@ fn limits(limits: &Limits, problems: &mut Problems) {
         ("inflight_stanzas_max", limits.inflight_stanzas_max, 1, 65_536),
         ("unacked_stanzas_max", limits.unacked_stanzas_max, 16, 65_536),
         ("unacked_bytes_max", limits.unacked_bytes_max, 2 * limits.stanza_bytes_max, 1024 * MIB),
+        ("held_bytes_per_inactive_session_max", limits.held_bytes_per_inactive_session_max, 0, MIB),
         ("login_attempts_per_connection_max", limits.login_attempts_per_connection_max, 1, 100),
         (
             "failed_logins_per_address_per_minute_max",

@@ -96,6 +96,9 @@ section! {
         /// Bytes sent and not acknowledged that are not stored, before the session is ended. Must hold two of
         /// the largest stanzas: one goes out while another waits.
         unacked_bytes_max: u64 = Is("524288"), Live;
+        /// Bytes of presence, chat states and the like that are held for a client that says it is inactive
+        /// (XEP-0352), until something important comes. 0: nothing is held.
+        held_bytes_per_inactive_session_max: u64 = Is("65536"), Live;
         /// Failed logins on one connection before it is closed.
         login_attempts_per_connection_max: u64 = Is("5"), Live;
         /// Failed logins from one address in a minute; after that, logins from it are refused for the rest of

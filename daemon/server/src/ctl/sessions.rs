@@ -27,11 +27,14 @@ pub(super) fn run(ctl: &Ctl, args: &Json) -> Result<(), Failed> {
 }
 
 fn row(session: &SessionRow) -> Vec<String> {
-    let state = match (session.detached, session.priority) {
+    let mut state = match (session.detached, session.priority) {
         (true, _) => "waits for resumption".into(),
         (false, None) => "unavailable".into(),
         (false, Some(priority)) => format!("available, priority {priority}"),
     };
+    if session.inactive {
+        state.push_str(", inactive");
+    }
     let peer = session.peer.clone().unwrap_or_else(|| "?".into());
     vec![session.jid.clone(), time(session.since_ms), peer, state, session.shard.to_string()]
 }

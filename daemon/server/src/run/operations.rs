@@ -107,6 +107,7 @@ impl Daemon {
                     since_ms: session.since_ms,
                     priority: session.presence.as_ref().map(|_| session.priority),
                     detached: session.place.conn.generation == 0,
+                    inactive: session.inactive,
                     shard: session.place.shard,
                 };
                 rows.insert(jid, row);

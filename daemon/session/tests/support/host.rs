@@ -205,7 +205,7 @@ impl Host for TestHost {
             Request::Stanza(_) if self.mute => {}
             Request::Stanza(stanza) => self.stanza(at, &stanza, cx.settings),
             Request::Acked(seqs) => self.acked.extend(seqs),
-            Request::SmEnabled | Request::Report(_) => {}
+            Request::SmEnabled | Request::ClientState | Request::Report(_) => {}
             Request::Record(_) => conn.event(Event::Recorded(true), cx).unwrap(),
             Request::Persist(h) => conn.event(Event::Persisted { h, durable: true }, cx).unwrap(),
             Request::Fetch { after, .. } if self.mute => self.fetches.push(after),

@@ -35,6 +35,7 @@ pub fn settings() -> Settings {
         inflight_max: 16,
         unacked_max: 50,
         unacked_bytes_max: 100_000,
+        held_bytes_max: 10_000,
         request_ack_every: 10,
     }
 }
