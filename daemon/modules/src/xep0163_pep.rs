@@ -29,15 +29,27 @@ impl Module for Pep {
     }
 }
 
+/// Bytes of a list of nodes or items, more or less; what does not fit is left out, and found by asking for
+/// the items themselves, in pages.
+const LIST_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of an entry besides the names in it.
+const ENTRY_BYTES: usize = 64;
+
 /// disco#items of an account (§7.2: its nodes, as far as the reader may see them) or, with a node, its items.
 pub(crate) fn disco_items(cx: &Cx<'_>, target: &Target, node: Option<&str>) -> Result<Vec<u8>, StanzaError> {
     let (owner, bare, reader) = account(cx, target)?;
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out);
     writer.start("query").attr("xmlns", ns::DISCO_ITEMS).attr_opt("node", node);
+    let mut room = LIST_BYTES_MAX.min(cx.origin.room / 2);
+    let mut fits = |name: &str| {
+        let left = room.checked_sub(name.len() + bare.len() + ENTRY_BYTES);
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
     match node {
         None => table::nodes(cx.store, owner, &mut |name, node| {
-            if reader.may(&node.config) {
+            if reader.may(&node.config) && fits(name) {
                 let title = Some(&*node.config.title).filter(|title| !title.is_empty());
                 writer.start("item").attr("jid", bare).attr("node", name).attr_opt("name", title).end();
             }
@@ -45,6 +57,9 @@ pub(crate) fn disco_items(cx: &Cx<'_>, target: &Target, node: Option<&str>) -> R
         Some(name) => {
             visible(cx, owner, &reader, name)?;
             table::order(cx.store, owner, name, false, &mut |_, id| {
+                if !fits(id) {
+                    return ControlFlow::Break(());
+                }
                 writer.start("item").attr("jid", bare).attr("name", id).end();
                 ControlFlow::Continue(())
             })

@@ -427,6 +427,13 @@ fn discovery_shows_what_there_is() {
     assert!(nodes.contains("node='urn:mood' name='Mood'") && !nodes.contains("bookmarks"), "{nodes}");
     let items = ask(&mut w, bob, &disco("items", alices, " node='urn:mood'"));
     assert!(items.contains("jid='alice@example.org' name='m'"), "{items}");
+    // A list that would be too long for its reader ends early.
+    for n in 0..100 {
+        let id = format!("{n}{}", "i".repeat(3_000));
+        ok(&ask(&mut w, alice, &publish(BOOKMARKS, &id, "<x/>", PRIVATE)));
+    }
+    let items = ask(&mut w, alice, &disco("items", "", " node='urn:xmpp:bookmarks:1'"));
+    assert!((50_000..70_000).contains(&items.len()), "{}", items.len());
     let leaf = ask(&mut w, bob, &disco("info", alices, " node='urn:mood'"));
     assert!(leaf.contains("type='leaf'") && leaf.contains("<value>Mood</value>"), "{leaf}");
     refused(&ask(&mut w, bob, &disco("info", alices, " node='urn:xmpp:bookmarks:1'")), &["<item-not-found "]);
