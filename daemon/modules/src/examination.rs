@@ -5,6 +5,7 @@
 //! and whatever looks wrong is looked at again in the end.
 use crate::accounts::{self, Record};
 use crate::delivery::Delivery;
+use crate::pep::table;
 use crate::roster::Item;
 use crate::row::Row;
 use godwit_store::schema::{self, State};
@@ -123,6 +124,7 @@ impl Examination {
                 }
                 true
             }),
+            Cf::Pep => table::is_good(key, value),
             Cf::Roster => schema::roster_contact(key).is_some() && Item::decode(value).is_some(),
             Cf::State if key == schema::state(Owner(owner), State::Delivery).as_bytes() => {
                 Delivery::load(Some(value), self.head.0).is_some()

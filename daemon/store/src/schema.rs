@@ -205,6 +205,31 @@ pub fn pep_nodes(owner: Owner) -> (Key, Key) {
     (owned(owner, &[PEP_NODE]), owned(owner, &[PEP_NODE + 1]))
 }
 
+/// Kinds of rows in `Pep`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Pep {
+    Totals,
+    Node,
+    Item,
+    Order,
+}
+
+/// What kind of row a key of `Pep` is of (None if it is none).
+pub fn pep_kind(key: &[u8]) -> Option<Pep> {
+    let (&kind, rest) = key.split_first_chunk::<OWNER_BYTES>()?.1.split_first()?;
+    let mut parts = rest.splitn(2, |byte| *byte == NODE_END);
+    let (node, item) = (parts.next()?, parts.next());
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
+    match (kind, item) {
+        (PEP_TOTALS, None) if node.is_empty() => Some(Pep::Totals),
+        (PEP_NODE, None) if text(node) => Some(Pep::Node),
+        (PEP_ITEM, Some(id)) if text(node) && text(id) => Some(Pep::Item),
+        (PEP_ORDER, Some(revision)) if text(node) && revision.len() == 8 => Some(Pep::Order),
+        _ => None,
+    }
+}
+
 /// Name of a node's key (None if the key is none).
 pub fn pep_node_name(key: &[u8]) -> Option<&str> {
     let (&kind, node) = key.split_first_chunk::<OWNER_BYTES>()?.1.split_first()?;
@@ -382,6 +407,9 @@ mod tests {
                 }
                 prop_assert!(within(&row, &everything(whose)));
                 prop_assert_eq!(within(&item, &everything(mine)), whose == mine);
+                let kinds = [&totals, &row, &item, &order].map(|key| pep_kind(key.as_bytes()));
+                prop_assert_eq!(kinds, [Pep::Totals, Pep::Node, Pep::Item, Pep::Order].map(Some));
+                prop_assert_eq!(pep_kind(&order.as_bytes()[..order.as_bytes().len() - 1]), None);
                 prop_assert_eq!(pep_node_name(row.as_bytes()), Some(name.as_str()));
                 prop_assert_eq!(pep_order_revision(order.as_bytes()), Some(revision));
                 prop_assert_eq!(pep_node_name(item.as_bytes()), None);

@@ -98,6 +98,17 @@ fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Option<T> {
     }
 }
 
+/// A row that can be read.
+pub(crate) fn is_good(key: &[u8], value: &[u8]) -> bool {
+    match schema::pep_kind(key) {
+        Some(schema::Pep::Totals) => decode::<Totals>(value).is_some(),
+        Some(schema::Pep::Node) => decode::<Node>(value).is_some(),
+        Some(schema::Pep::Item) => Item::decode(value).is_some(),
+        Some(schema::Pep::Order) => std::str::from_utf8(value).is_ok(),
+        None => false,
+    }
+}
+
 fn damaged(owner: u64) -> StoreError {
     StoreError::Corrupt(format!("personal eventing data of account number {owner}"))
 }
@@ -221,8 +232,21 @@ mod tests {
         }
         let node = Node { revision: 3, items: 1, bytes: 6, ..Node::default() };
         let mut bytes = encode(&node);
-        assert_eq!(decode(&bytes), Some(node));
+        assert_eq!(decode(&bytes).as_ref(), Some(&node));
         bytes[0] = 2;
         assert_eq!(decode::<Node>(&bytes), None);
+        let owner = Owner(7);
+        for (key, value) in [
+            (schema::pep_totals(owner), encode(&Totals::default())),
+            (schema::pep_node(owner, "n"), encode(&node)),
+            (schema::pep_item(owner, "n", "i"), item.encode()),
+            (schema::pep_order(owner, "n", 1), b"i".to_vec()),
+        ] {
+            assert!(is_good(key.as_bytes(), &value), "{key:?}");
+            assert!(
+                !is_good(key.as_bytes(), b"\xff") && !is_good(b"\0\0\0\0\0\0\0\x07\x09", &value),
+                "{key:?}"
+            );
+        }
     }
 }
