@@ -20,6 +20,7 @@ pub mod schema;
 mod sequence;
 mod slot;
 mod stats;
+mod tail;
 pub mod tx;
 mod writer;
 

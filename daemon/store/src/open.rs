@@ -5,7 +5,8 @@
 //! log that ends in the middle of a record opens, without that record; a damaged record with more behind it,
 //! or a missing log, refuses to open. The alternatives are worse: *point in time*, RocksDB's default, opens
 //! after damage in the middle and silently drops the acknowledged rows behind it; *absolute consistency*
-//! refuses the torn tail that every power loss may leave. Nothing is ever repaired or dropped on its own.
+//! refuses the torn tail that every power loss may leave. One thing more is cut off by `tail.rs`: a last round
+//! of full length with holes, which RocksDB refuses. Nothing else is ever repaired or dropped on its own.
 //!
 //! What this cannot tell apart: a damaged *length* of a record in the last 32 KiB of the last log looks like
 //! a torn tail. And RocksDB misses the newest of several logs only if the manifest knows of it; we see to it
@@ -22,7 +23,7 @@ use rocksdb::{
 
 use crate::cf::{self, Compression, Options, Profile};
 use crate::schema::{self, OWNER_BYTES, SCHEMA_VERSION};
-use crate::{Cf, Seq, StoreError};
+use crate::{Cf, Seq, StoreError, tail};
 
 /// What to do about damage.
 const RESTORE: &str = "restore a backup, or see with `godwitctl store verify` what can still be read";
@@ -46,9 +47,19 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, StoreError>
         refuse_newer(path)?;
     }
     let cache = Cache::new_lru_cache(options.block_cache_bytes);
-    let families = Cf::ALL.map(|cf| ColumnFamilyDescriptor::new(cf.name(), family(cf, options, &cache)));
-    let db =
-        DB::open_cf_descriptors(&database(options), path, families).map_err(|error| blame(path, &error))?;
+    let open = || {
+        let families = Cf::ALL.map(|cf| ColumnFamilyDescriptor::new(cf.name(), family(cf, options, &cache)));
+        DB::open_cf_descriptors(&database(options), path, families)
+    };
+    let db = match open() {
+        Err(error)
+            if error.kind() == ErrorKind::Corruption && tail::cut_torn_round(path).unwrap_or(false) =>
+        {
+            open()
+        }
+        opened => opened,
+    };
+    let db = db.map_err(|error| blame(path, &error))?;
     if fresh {
         write_schema(&db).map_err(|error| blame(path, &error))?;
     }

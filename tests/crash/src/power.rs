@@ -30,7 +30,8 @@ pub enum Loss {
     All,
     /// Content behind a random point of each file, names behind a random one.
     Tail,
-    /// As `Tail`, and pages before that point read as zeros: they were not written in order.
+    /// As `Tail`, and pages before that point read as zeros: they were not written in order. Often nothing
+    /// but such holes.
     Pages,
 }
 
@@ -142,6 +143,7 @@ impl Power {
         if size > synced {
             let keep = match self.loss {
                 Loss::All => synced,
+                Loss::Pages if self.rng.chance(50) => size,
                 Loss::Tail | Loss::Pages => self.rng.between(synced, size),
             };
             file.set_len(keep)?;
