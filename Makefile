@@ -9,7 +9,8 @@ ccache := $(if $(wildcard /usr/lib/ccache),/usr/lib/ccache:)
 export PATH := $(GODWIT_CACHE)/cargo/bin:$(HOME)/.cargo/bin:$(ccache)$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: run test deps build release generate lint audit fuzz-short e2e crash clean help
+.PHONY: run test deps build release generate lint audit fuzz-short e2e
+.PHONY: sim sim-seed sim-planted crash clean help
 
 run:        ## install what is missing, build, start a server for `localhost`; Ctrl-C stops it
 	@tests/bin/deps build
@@ -41,6 +42,15 @@ fuzz-short: ## the fuzz targets, some seconds each
 
 e2e:        ## real clients over TLS
 	@tests/bin/suites e2e
+
+sim:        ## the whole server in one thread, faults by seed; SEEDS=N (1000), FIRST=N
+	@cargo run --quiet -p godwit-sim --bin seeds -- $(or $(SEEDS),1000) $(or $(FIRST),1)
+
+sim-seed:   ## one seed again, with the last events: SEED=N
+	@cargo run --quiet -p godwit-sim --bin one_seed -- $(SEED)
+
+sim-planted: ## three bugs planted on purpose; all must be found
+	@tests/bin/suites sim-planted
 
 crash:      ## kills and power losses under load, nothing acknowledged may be lost; KILLS=200 for a full run
 	@tests/bin/suites crash

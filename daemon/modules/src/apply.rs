@@ -142,6 +142,8 @@ impl Hub {
                 let copy = Copied { direction: Direction::Received, bytes, seq };
                 xep0280_carbons::post(live, &copy, copied, post);
             }
+            #[cfg(feature = "planted")]
+            crate::planted::sent(live, seq);
         };
         self.registry.either(&delivery.bare, delivery.owner, live, idle);
     }

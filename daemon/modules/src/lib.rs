@@ -28,6 +28,8 @@ pub mod module;
 pub mod note;
 pub mod pending;
 pub mod pep;
+#[cfg(feature = "planted")]
+mod planted;
 pub mod registry;
 pub mod removal;
 mod revive;

@@ -192,6 +192,11 @@ impl Hub {
             tx.ops.push(durable::count(&pending.origin, h));
             pending.counted = true;
         }
+        #[cfg(feature = "planted")]
+        if crate::planted::acknowledges_early() && pending.stanza.is_some() && pending.tries == 0 {
+            let event = handled(&pending.origin, pending.counted);
+            post.event(pending.origin.address.clone(), pending.origin.place, event);
+        }
         if let Err((_, Completion::Stanza(pending))) = self.submit(tx, Completion::Stanza(Box::new(pending)))
         {
             self.failed(*pending, &TxError::Failed("the writer's queue is full".into()), post);
@@ -220,11 +225,13 @@ impl Hub {
     }
 
     fn handled(&self, origin: &Origin, held: bool, counted: bool, post: &mut Poster) {
-        let event = match origin.h.filter(|_| counted) {
-            Some(h) => Event::HandledDurably(h),
-            None => Event::Handled(1),
-        };
-        post.event(origin.address.clone(), origin.place, event);
+        #[cfg(feature = "planted")]
+        let told = crate::planted::acknowledges_early();
+        #[cfg(not(feature = "planted"))]
+        let told = false;
+        if !told {
+            post.event(origin.address.clone(), origin.place, handled(origin, counted));
+        }
         if held {
             post.event(origin.address.clone(), origin.place, Event::Release);
         }
@@ -275,6 +282,14 @@ impl Hub {
     /// Submits the end of a session's effects behind whatever the session still has under way.
     pub(crate) fn finish_end(self: &Arc<Self>, origin: &Origin, fx: Effects, idle: bool, post: &mut Poster) {
         self.finish(origin, None, fx, idle, post);
+    }
+}
+
+/// What the session is told; `counted`: its count is in the store.
+fn handled(origin: &Origin, counted: bool) -> Event {
+    match origin.h.filter(|_| counted) {
+        Some(h) => Event::HandledDurably(h),
+        None => Event::Handled(1),
     }
 }
 

@@ -25,6 +25,8 @@ mod negotiation;
 pub mod ns;
 mod outbound;
 mod plain;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod replay;
 mod sasl;
 mod scram;

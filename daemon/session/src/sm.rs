@@ -188,6 +188,8 @@ impl Connection {
             self.become_bound(bound, cx);
             return self.too_high(h, acked.wrapping_add(sent), cx);
         }
+        #[cfg(feature = "planted")]
+        let count = crate::planted::once_more(&bound, count);
         report_acked(bound.forget_oldest(count), cx);
         bound.unplug();
         bound.feed_again();

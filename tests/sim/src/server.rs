@@ -62,6 +62,8 @@ pub struct Server {
     sockets: Vec<Socket>,
     /// Pages of stored messages that sessions were given: after which position, up to which.
     pub pages: Vec<(u64, u64)>,
+    /// Sessions that were resumed while they were connected, until somebody takes the count.
+    pub taken_over: u64,
     /// Acknowledgements that sessions passed on to the hub, until somebody takes them.
     pub acks: Vec<AckSeen>,
 }
@@ -108,6 +110,7 @@ impl Server {
             config,
             sockets: Vec::new(),
             pages: Vec::new(),
+            taken_over: 0,
             acks: Vec::new(),
         }
     }
@@ -288,6 +291,8 @@ impl Server {
             self.pages.push((page.after, page.upto));
         }
         if matches!(event, Event::TakeOver) {
+            let was = self.socket(at).and_then(|socket| socket.conn.as_ref()?.bound()).is_some();
+            self.taken_over += u64::from(was);
             self.drive(at, |at, conn, host, cx| {
                 host.shard.take_over(at, conn, cx);
                 for request in std::mem::take(&mut cx.out.requests) {

@@ -78,6 +78,7 @@ impl Sim {
     /// After a crash: what the lost record of deliveries knew of is open again; what it says is handed over
     /// has to be.
     pub(crate) fn records_lost(&mut self) {
+        let mut lost = false;
         for account in 0..NAMES.len() {
             let Some(record) = self.record(account) else { continue };
             for stored in self.archive(account) {
@@ -85,12 +86,15 @@ impl Sim {
                 copy.message.get_or_insert(stored.message);
                 let handed_over = copy.acked || copy.swallowed;
                 if record.is_pending(stored.seq) {
-                    copy.settled = None;
+                    lost |= copy.settled.take().is_some() && copy.acked;
                 } else if !handed_over {
                     let seq = stored.seq;
                     self.notes.fail(|| format!("{seq:016x} is not pending, but nobody acknowledged it"));
                 }
             }
+        }
+        if lost {
+            self.notes.hit(Point::Unsettled);
         }
     }
 
@@ -101,7 +105,8 @@ impl Sim {
         self.check_records();
     }
 
-    /// Each session that takes its account's messages has had all that came since it does.
+    /// Each session whose client is available takes its account's messages, and has had all that came since
+    /// it does.
     fn check_sessions(&mut self) {
         let mut reading = Vec::new();
         self.server.hub.registry.each(&mut |live| {
@@ -110,6 +115,13 @@ impl Sim {
             }
         });
         reading.sort();
+        for client in self.clients.iter().filter(|client| client.is_online()) {
+            let (jid, available) = (client.jid(), client.presence.is_some_and(|priority| priority >= 0));
+            let reads = reading.iter().any(|(there, from)| *there == jid && from.is_some());
+            if available != reads {
+                self.notes.fail(|| format!("{jid} is available: {available}, and gets messages: {reads}"));
+            }
+        }
         for (jid, from) in reading {
             let Some(client) = self.clients.iter().find(|client| client.jid() == jid) else { continue };
             let (Some(lineage), Some(from)) = (client.lineage, from) else { continue };

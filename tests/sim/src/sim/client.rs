@@ -94,6 +94,8 @@ pub struct Client {
     pub asked: BTreeMap<String, u32>,
     /// Contacts and their subscriptions, as the roster's result and pushes say.
     pub roster: Option<BTreeMap<String, String>>,
+    /// Who asks to see its presence, and was not answered yet.
+    pub requests: Vec<String>,
     /// Stanza ids that it has given out.
     pub(crate) ids: u32,
     pub(crate) began: u64,
@@ -123,6 +125,7 @@ impl Client {
             over_restart: false,
             asked: BTreeMap::new(),
             roster: None,
+            requests: Vec::new(),
             ids: 0,
             began: 0,
             incoming: Incoming::default(),

@@ -30,9 +30,9 @@ points! {
     DarkBoth => "nothing passes in either direction any more",
     DarkHealed => "a dark connection came back",
     GaveUpDark => "a client gave a dark connection up",
-    SlowReader => "the server's kernel buffer for a client was full",
-    Congested => "a machine was told that its client does not read",
-    OutOfOrder => "posts of one thread were overtaken by another's",
+    SlowReader => "the server's kernel buffer for a client was full (runs)",
+    Congested => "a machine was told that its client does not read (runs)",
+    OutOfOrder => "posts of one thread were overtaken by another's (runs)",
     FsyncHeld => "fsync hung for a while",
     WriteFailed => "a write failed",
     DiskFull => "the disk was full",
@@ -56,9 +56,10 @@ points! {
     PingTimeout => "a silent client was given up",
     LoginTimeout => "a login took too long",
     Overflowed => "a session ended because too much was unacknowledged",
-    CatchUp => "a session read the archive",
-    ConflictRetried => "a stanza was decided again after a conflict",
-    Held => "a session was held for a guarded transaction",
+    CatchUp => "a session read the archive (runs)",
+    ConflictRetried => "a stanza was decided again after a conflict (runs)",
+    Held => "a session was not read from: held, full, or being resumed (runs)",
+    Unsettled => "a record of what was handed over was lost, and the client had acknowledged it",
     Bounced => "a message was answered with an error",
     Offline => "a stored message came late",
     Again => "a message came to a second session of an account",
@@ -83,6 +84,12 @@ impl Coverage {
     /// It happened.
     pub fn hit(&mut self, point: Point) {
         self.0[point as usize] += 1;
+    }
+
+    /// It happened, which counts once in a run.
+    pub fn once(&mut self, point: Point) {
+        let count = &mut self.0[point as usize];
+        *count = (*count).max(1);
     }
 
     /// Adds another run's counts.

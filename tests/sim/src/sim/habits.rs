@@ -19,6 +19,14 @@ impl Sim {
     }
 
     fn act_online(&mut self, me: usize) {
+        if let Some(from) = self.clients[me].requests.pop()
+            && self.dice.chance(70)
+        {
+            for type_ in ["subscribed", "subscribe"] {
+                let xml = format!("<presence to='{from}' type='{type_}'/>");
+                self.clients[me].send(xml, None, &mut self.notes);
+            }
+        }
         let padding = self.dice.below(self.plan.padding_max + 1);
         let sm = self.clients[me].counts.sm;
         match self.dice.below(100) {

@@ -97,6 +97,9 @@ impl Client {
         if self.over_restart {
             notes.hit(Point::ResumedAfterCrash);
             self.over_restart = false;
+            // A push whose change was committed just before the server died is lost with it, and the client
+            // is not told: it has to ask for its roster again, and does so with the next session.
+            self.roster = None;
         }
         self.handled(node, notes);
         self.stage = Stage::Online;

@@ -183,7 +183,7 @@ impl Sim {
                 }
             }
             Move::LetGo(actor) => {
-                self.notes.hit(Point::OutOfOrder);
+                self.notes.coverage.once(Point::OutOfOrder);
                 self.let_go(actor);
             }
             Move::Job(worker) => {
@@ -220,7 +220,7 @@ impl Sim {
         let bytes = self.server.take(link.at, link.space());
         link.down.extend_from_slice(&bytes);
         if link.space() == 0 {
-            self.notes.coverage.hit(Point::SlowReader);
+            self.notes.coverage.once(Point::SlowReader);
         }
     }
 
@@ -302,6 +302,9 @@ impl Sim {
                 link.up.clear();
             }
         }
+        for _ in 0..std::mem::take(&mut self.server.taken_over) {
+            self.notes.hit(Point::TakenOver);
+        }
         for ack in std::mem::take(&mut self.server.acks) {
             let account = self.clients.iter().find(|client| *client.jid() == *ack.jid);
             if let Some(account) = account.map(|client| client.account) {
@@ -316,10 +319,13 @@ impl Sim {
             let bound = socket.conn.as_ref().and_then(|conn| conn.bound());
             if bound.is_some_and(|bound| matches!(bound.feed.mode, FeedMode::CatchUp { fetching: true, .. }))
             {
-                self.notes.coverage.hit(Point::CatchUp);
+                self.notes.coverage.once(Point::CatchUp);
+            }
+            if bound.is_some() && socket.conn.as_ref().is_some_and(|conn| conn.paused()) {
+                self.notes.coverage.once(Point::Held);
             }
             if socket.congested {
-                self.notes.coverage.hit(Point::Congested);
+                self.notes.coverage.once(Point::Congested);
             }
         }
         self.check_bounds();

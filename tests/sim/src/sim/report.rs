@@ -59,12 +59,12 @@ pub fn many(first: u64, count: u64, tell: &mut dyn FnMut(String)) -> Report {
     many_until(first, count, &|_| false, tell)
 }
 
-/// The same, but no further seed is begun once one has failed as wished.
+/// The same, but no further seed is begun once one has failed in a way that is enough.
 #[allow(clippy::disallowed_methods, reason = "the time is shown, and decides nothing")]
 pub fn many_until(
     first: u64,
     count: u64,
-    enough: &(dyn Fn(&str) -> bool + Sync),
+    enough: &dyn Fn(&str) -> bool,
     tell: &mut dyn FnMut(String),
 ) -> Report {
     let began = Instant::now();

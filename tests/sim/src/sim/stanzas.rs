@@ -73,7 +73,14 @@ impl Client {
 
     /// One's own presence comes back: now the server has taken note of it.
     fn presence_of(&mut self, node: Node<'_>) {
+        if let (Some("subscribe"), Some(from)) = (node.attr("type"), node.attr("from")) {
+            self.requests.push(from.to_owned());
+        }
         let latest = node.attr("id").is_some_and(|id| id == self.presence_id);
+        if latest && node.attr("type") == Some("error") {
+            // It could not be written down: tried again when there is time.
+            self.presence = None;
+        }
         if latest && node.attr("from") == Some(&self.jid()) && self.presence.is_some_and(|p| p >= 0) {
             self.reading = true;
         }
@@ -194,7 +201,9 @@ impl Client {
     /// Unavailable.
     pub(crate) fn unavailable(&mut self, notes: &mut Notes) {
         (self.presence, self.reading) = (None, false);
-        self.send("<presence type='unavailable'/>".into(), None, notes);
+        self.presence_id = self.id();
+        let xml = format!("<presence id='{}' type='unavailable'/>", self.presence_id);
+        self.send(xml, None, notes);
     }
 
     /// A message with so many bytes of padding.
