@@ -7,18 +7,18 @@ use crate::accounts::{self, AccountError};
 use crate::archive;
 use crate::delivery::Delivery;
 use crate::row::Row;
-use godwit_session::SessionId;
+use crate::{displayed, durable};
+use godwit_session::{Sent, SessionId};
 use godwit_store::{Cf, Owner, Range, Read, Seq, StoreError, schema};
 use godwit_wire::element::Scope;
-use godwit_wire::{Element, Jid, ns};
+use godwit_wire::{Element, Jid};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 
 /// Rows of the archive that are looked at.
 const ROWS_MAX: u64 = 200_000;
-/// Rows, from the newest on, in which markers are looked for, and conversations for which one is shown.
-const MARKER_ROWS_MAX: usize = 2_000;
-const MARKERS_MAX: usize = 20;
+/// Sessions in the store that are looked at.
+const RESUMABLE_MAX: usize = 1_000;
 /// Waiting messages that are listed.
 const LISTED_MAX: usize = 20;
 
@@ -31,11 +31,14 @@ pub struct Inspection {
     pub created_ms: u64,
     /// Its sessions; `None`: no daemon was asked.
     pub sessions: Option<Vec<Session>>,
+    /// Sessions that only the store knows: from before the daemon's start, for their clients to resume.
+    pub resumable: Vec<Resumable>,
     /// Messages that no client has acknowledged.
     pub pending: Pending,
     /// Its archive.
     pub archive: Size,
-    /// How far it has read, by the markers that its clients sent (XEP-0333), the newest first.
+    /// How far it has read, by what its clients published (XEP-0490) and the markers that they sent
+    /// (XEP-0333).
     pub displayed: Vec<Displayed>,
 }
 
@@ -69,6 +72,20 @@ pub struct Report {
     pub unacked_ids: Vec<String>,
     /// All stored messages up to here were sent to it, or are not for it.
     pub sent_upto: String,
+}
+
+/// A session that was written down, to be resumed after a restart (XEP-0198).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumable {
+    /// Resource.
+    pub resource: String,
+    /// Seconds after the daemon's start that its client has for that.
+    pub resume_s_max: u32,
+    /// Stanzas that were written down as sent and were not acknowledged then; messages that came in their
+    /// order need no such mention.
+    pub unacked: u64,
+    /// Ids of the stored messages among them.
+    pub unacked_ids: Vec<String>,
 }
 
 /// Messages that wait.
@@ -154,13 +171,15 @@ pub(crate) fn inspect(
         Some(online) => (online.delivery, online.sessions),
         None => (load(store, owner)?, Vec::new()),
     };
+    let live: Vec<SessionId> = sessions.iter().map(|(id, _)| *id).collect();
     let sessions: Vec<Session> = sessions.into_iter().map(|(_, session)| session).collect();
     Ok(Inspection {
+        resumable: resumable(store, owner, &live)?,
         jid: bare.into(),
         created_ms: record.created_ms,
         pending: pending(store, owner, &delivery, &sessions)?,
         archive: size(store, owner)?,
-        displayed: displayed(store, owner)?,
+        displayed: displayed::displayed(store, owner)?,
         sessions: Some(sessions),
     })
 }
@@ -222,7 +241,7 @@ fn message(seq: u64, row: &Row<'_>, sessions: &[Session]) -> Message {
     }
 }
 
-fn parsed(row: &Row<'_>) -> Option<Element> {
+pub(crate) fn parsed(row: &Row<'_>) -> Option<Element> {
     Element::parse(row.stanza, &Scope::client()).ok()
 }
 
@@ -240,25 +259,50 @@ fn size(store: &dyn Read, owner: Owner) -> Result<Size, StoreError> {
     Ok(size)
 }
 
-/// The last marker that the account sent in each of its recent conversations.
-fn displayed(store: &dyn Read, owner: Owner) -> Result<Vec<Displayed>, StoreError> {
-    let mut found: Vec<Displayed> = Vec::new();
-    each(store, owner, 0, true, MARKER_ROWS_MAX as u64, &mut |seq, row, _| {
-        if row.incoming || found.len() >= MARKERS_MAX || found.iter().any(|known| known.with == row.with) {
-            return;
+/// Sessions of the account that are in the store and not in this daemon: `live` are those that are.
+fn resumable(store: &dyn Read, owner: Owner, live: &[SessionId]) -> Result<Vec<Resumable>, StoreError> {
+    let (start, end) = schema::everything(owner);
+    let mut numbers: Vec<u64> = Vec::new();
+    store.scan(&Range { cf: Cf::Sessions, start, end, reverse: false }, &mut |key, _| {
+        if let Some((_, session, _)) = schema::session_of(key)
+            && numbers.last() != Some(&session)
+        {
+            numbers.push(session);
         }
-        let stanza = parsed(row);
-        let marker = stanza.as_ref().and_then(|stanza| stanza.root().child("displayed", ns::CHAT_MARKERS));
-        if let Some(id) = marker.and_then(|marker| marker.attr("id")) {
-            found.push(Displayed { with: row.with.into(), id: id.into(), at_ms: Seq(seq).millis() });
-        }
+        if numbers.len() < RESUMABLE_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
+    let mut found = Vec::new();
+    for number in numbers.into_iter().filter(|number| !live.contains(&SessionId(*number))) {
+        if let Some(rows) = durable::read(store, owner.0, number)? {
+            found.push(Resumable::of(&rows));
+        }
+    }
     Ok(found)
+}
+
+impl Resumable {
+    fn of(rows: &durable::Rows) -> Resumable {
+        let sent = rows.out.as_ref().map(|out| out.record.sent.as_slice()).unwrap_or_default();
+        let count = |sent: &Sent| match sent {
+            Sent::Stored(_) => 1,
+            Sent::Presence(n) | Sent::Other(n) => u64::from(*n),
+        };
+        let id = |sent: &Sent| match sent {
+            Sent::Stored(seq) => Some(archive::id(*seq)),
+            Sent::Presence(_) | Sent::Other(_) => None,
+        };
+        Resumable {
+            resource: rows.who.resource.clone(),
+            resume_s_max: rows.who.max_s,
+            unacked: sent.iter().map(count).sum(),
+            unacked_ids: sent.iter().filter_map(id).collect(),
+        }
+    }
 }
 
 /// Visits rows after a position, at most so many; true if there are more. A row that cannot be read is left
 /// out: there is another command that verifies the store.
-fn each(
+pub(crate) fn each(
     store: &dyn Read,
     owner: Owner,
     after: u64,

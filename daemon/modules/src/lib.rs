@@ -12,6 +12,7 @@ mod apply;
 pub mod archive;
 pub mod backlog;
 pub mod delivery;
+mod displayed;
 mod durable;
 pub mod effects;
 pub mod examination;

@@ -125,10 +125,15 @@ fn contacts_rosters_are_mended_with_no_daemon_running() {
 fn nothing_of_a_removed_account_is_left_in_any_family() {
     let (mut w, alice, _) = friends();
     w.send(alice, "<presence type='unavailable'><status>for ever</status></presence>");
+    w.send(alice, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
+    let item = "<item id='current'><mood xmlns='urn:mood'/></item>";
+    let publish = format!("<publish node='urn:mood'>{item}</publish>");
+    let pubsub = format!("<pubsub xmlns='http://jabber.org/protocol/pubsub'>{publish}</pubsub>");
+    w.send(alice, &format!("<iq type='set' id='p'>{pubsub}</iq>"));
     let number = owner(&w, "alice");
     let families: std::collections::BTreeSet<Cf> =
         rows(&*w.store, number, "alice@example.org").into_iter().map(|(cf, _)| cf).collect();
-    for cf in [Cf::Accounts, Cf::Roster, Cf::Archive, Cf::State] {
+    for cf in Cf::ALL.into_iter().filter(|cf| *cf == Cf::Accounts || cf.is_owned()) {
         assert!(families.contains(&cf), "there is something to remove in {cf:?}");
     }
     remove(&w, "alice");

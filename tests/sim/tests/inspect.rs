@@ -96,3 +96,40 @@ fn an_account_that_is_not_there_is_missing() {
     let (w, _) = world();
     assert!(without_daemon(&*w.store, &jid("nobody")).is_err());
 }
+
+#[test]
+fn sessions_from_before_a_restart_are_shown_until_they_come_back() {
+    let (mut w, alice) = world();
+    enable(&mut w, "bob", "phone");
+    send(&mut w, alice, "bob", "m1");
+    let found = inspect(&mut w, "bob");
+    assert_eq!((found.resumable.len(), found.sessions.map(|sessions| sessions.len())), (0, Some(1)));
+    let mut w = w.crash();
+    for found in [inspect(&mut w, "bob"), without_daemon(&*w.store, &jid("bob")).unwrap()] {
+        assert_eq!(found.sessions.map_or(0, |sessions| sessions.len()), 0);
+        let resources: Vec<_> = found.resumable.iter().map(|session| session.resource.as_str()).collect();
+        assert_eq!(resources, ["phone"]);
+        assert_eq!(found.resumable[0].resume_s_max, 600);
+    }
+}
+
+#[test]
+fn how_far_an_account_has_read_is_shown() {
+    let (mut w, alice) = world();
+    let bob = w.online("bob", "phone");
+    send(&mut w, alice, "bob", "m1");
+    let id = inspect(&mut w, "bob").pending.first.first().map(|message| message.stanza_id.clone());
+    assert_eq!(id, None, "the kernel took it");
+    let marker = "<displayed xmlns='urn:xmpp:chat-markers:0' id='m1'/>";
+    w.send(bob, &format!("<message to='alice@example.org' type='chat' id='d1'>{marker}</message>"));
+    let displayed = inspect(&mut w, "bob").displayed;
+    assert_eq!(displayed.len(), 1);
+    assert_eq!((displayed[0].with.as_str(), displayed[0].id.as_str()), ("alice@example.org", "m1"));
+    w.pass(1_000);
+    let synced = "<displayed xmlns='urn:xmpp:mds:displayed:0'>\
+        <stanza-id xmlns='urn:xmpp:sid:0' by='bob@example.org' id='00ff'/></displayed>";
+    w.send(bob, &format!("<message to='alice@example.org' type='chat' id='d2'>{synced}</message>"));
+    let displayed = inspect(&mut w, "bob").displayed;
+    let seen: Vec<_> = displayed.iter().map(|one| (one.with.as_str(), one.id.as_str())).collect();
+    assert_eq!(seen, [("alice@example.org", "00ff")], "the newer of the two");
+}

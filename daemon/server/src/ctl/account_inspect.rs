@@ -5,7 +5,7 @@ use super::table::{bytes, table, time};
 use super::way::{self, Way};
 use super::{print, said};
 use crate::admin::protocol::{Answer, Request};
-use godwit_modules::inspect::{Displayed, Inspection, Message, Pending, Session, Size};
+use godwit_modules::inspect::{Displayed, Inspection, Message, Pending, Resumable, Session, Size};
 use std::fmt::Write;
 
 pub(super) fn run(ctl: &Ctl, args: &Inspect) -> Result<(), Failed> {
@@ -36,6 +36,9 @@ fn text(found: &Inspection) -> String {
                 let _ = writeln!(text, "\n{}", of_session(session));
             }
         }
+    }
+    for session in &found.resumable {
+        let _ = writeln!(text, "\n{}", of_resumable(session));
     }
     text.push_str(&of_pending(&found.pending));
     let _ = writeln!(text, "\narchive: {}", of_archive(&found.archive));
@@ -75,6 +78,15 @@ fn of_session(session: &Session) -> String {
         sent => write!(text, "\n  {sent} stanzas sent and not {how}, {messages} of them stored messages"),
     };
     text
+}
+
+fn of_resumable(session: &Resumable) -> String {
+    let Resumable { resource, resume_s_max, unacked, unacked_ids } = session;
+    format!(
+        "{resource}: from before the daemon's start, which its client may resume for {resume_s_max} s after it\n  \
+         {unacked} stanzas written down as sent and not acknowledged, {} of them stored messages",
+        unacked_ids.len()
+    )
 }
 
 fn of_pending(pending: &Pending) -> String {
