@@ -1,5 +1,5 @@
-//! How far an account has read its conversations, as its clients said: in their own published state (XEP-0490),
-//! or by the markers that they sent (XEP-0333). For the administrator.
+//! How far an account has read its conversations, as its clients said: in their own published state
+//! (XEP-0490), or by the markers that they sent (XEP-0333). For the administrator.
 use crate::inspect::{Displayed, each, parsed};
 use crate::pep::table;
 use godwit_store::{Owner, Read, Seq, StoreError};
@@ -21,7 +21,7 @@ pub(crate) fn displayed(store: &dyn Read, owner: Owner) -> Result<Vec<Displayed>
             None => found.push(published),
         }
     }
-    found.sort_by(|a, b| b.at_ms.cmp(&a.at_ms));
+    found.sort_by_key(|one| std::cmp::Reverse(one.at_ms));
     Ok(found)
 }
 

@@ -83,7 +83,7 @@ fn of_session(session: &Session) -> String {
 fn of_resumable(session: &Resumable) -> String {
     let Resumable { resource, resume_s_max, unacked, unacked_ids } = session;
     format!(
-        "{resource}: from before the daemon's start, which its client may resume for {resume_s_max} s after it\n  \
+        "{resource}: from before the daemon's start, to be resumed within {resume_s_max} s of it\n  \
          {unacked} stanzas written down as sent and not acknowledged, {} of them stored messages",
         unacked_ids.len()
     )
