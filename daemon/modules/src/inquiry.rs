@@ -27,6 +27,7 @@ fn report(bound: &Bound, until: Option<Millis>) -> Report {
     Report {
         waits_until_ms: until,
         acknowledges: bound.sm.is_some(),
+        inactive: bound.held.is_some(),
         unacked: bound.unacked.len() as u64,
         unacked_ids: stored.take(REPORTED_MAX).collect(),
         sent_upto: archive::id(bound.feed.last),

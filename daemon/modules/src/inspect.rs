@@ -66,6 +66,8 @@ pub struct Report {
     pub waits_until_ms: Option<u64>,
     /// Its client acknowledges what it gets (XEP-0198); otherwise what reached the kernel counts as received.
     pub acknowledges: bool,
+    /// Its client said that nobody looks at it (XEP-0352): what can wait is held.
+    pub inactive: bool,
     /// Stanzas sent and not acknowledged, messages and others.
     pub unacked: u64,
     /// Ids of the stored messages among them, oldest first; the first ones if there are many.

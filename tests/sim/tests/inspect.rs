@@ -64,7 +64,10 @@ fn each_session_says_what_it_was_sent() {
     for id in ["one", "two"] {
         send(&mut w, alice, "bob", id);
     }
+    w.send(phone, "<inactive xmlns='urn:xmpp:csi:0'/>");
     let found = inspect(&mut w, "bob");
+    let inactive = |session: &godwit_modules::inspect::Session| session.report.as_ref().unwrap().inactive;
+    assert_eq!(found.sessions.iter().flatten().map(inactive).collect::<Vec<_>>(), [true, false]);
     let sent: Vec<_> = found.pending.first.iter().map(|message| message.sent_to.join(" ")).collect();
     assert_eq!(sent, ["phone desk", "phone desk"]);
     w.send(phone, "<a xmlns='urn:xmpp:sm:3' h='3'/>"); // one of presences and the first message

@@ -71,6 +71,9 @@ fn of_session(session: &Session) -> String {
     if let Some(until) = report.waits_until_ms {
         let _ = write!(text, "\n  its connection broke; it waits until {} to be resumed", time(until));
     }
+    if report.inactive {
+        text.push_str("\n  its client is inactive: what can wait is held");
+    }
     let how = if report.acknowledges { "acknowledged" } else { "taken by the kernel" };
     let messages = report.unacked_ids.len();
     let _ = match report.unacked {
