@@ -7,6 +7,7 @@
 //! client has to start anew, and what it has received by its own `h` counts as acknowledged, so that nothing
 //! comes twice.
 use crate::apply::unavailable;
+use crate::delivery::Delivery;
 use crate::durable::{self, Rows, Who};
 use crate::effects::Effect;
 use crate::hub::{Counters, Hub, Origin};
@@ -163,6 +164,11 @@ impl Hub {
                     if !self.ghosts.comes(wish.session.0) {
                         return Err(Refused::Unknown(None));
                     }
+                    if entry.reads() {
+                        let store = &*self.outside.store;
+                        let read = level(store, &mut live.delivery, wish.account.owner, bound.feed.last);
+                        read.map_err(|e| unread(&e))?;
+                    }
                     live.sessions.push(entry);
                     let event = Event::Reply(Box::new(Reply::Resumed(Ok(bound))));
                     let note = Note::Event { session: None, at: wish.to.conn, event };
@@ -229,6 +235,25 @@ impl Hub {
         }
         self.registry.tidy(bare);
     }
+}
+
+/// A revived session reads on from its own place, and what it was sent before is known. Without this the
+/// account's frontier would stay behind that place for good: everything from there on would be listed, up to
+/// the limit, and then be forgotten and come again.
+fn level(store: &dyn Read, delivery: &mut Delivery, owner: u64, place: u64) -> Result<(), StoreError> {
+    let frontier = delivery.frontier();
+    let (start, end) = schema::archives(Owner(owner), Seq(frontier), Seq(place));
+    let mut incoming = Vec::new();
+    store.scan(&Range { cf: Cf::Archive, start, end, reverse: false }, &mut |key, value| {
+        if let (Some(seq), Some(row)) = (schema::archive_seq(key), Row::decode(value))
+            && row.incoming
+        {
+            incoming.push(seq.0);
+        }
+        ControlFlow::Continue(())
+    })?;
+    delivery.read(frontier, incoming, place);
+    Ok(())
 }
 
 /// A presence as it was written down.
@@ -313,4 +338,42 @@ fn rebuilt(
         interest: Interest::default(),
     };
     Some((bound, entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use godwit_store::{MemStore, Op, Outcome, Sink, Submit, Tx};
+
+    struct Nobody;
+    impl Sink<()> for Nobody {
+        fn committed(&mut self, round: &mut Vec<((), Outcome)>) {
+            round.clear();
+        }
+    }
+
+    /// The crash test met it after thousands of messages: the frontier stood still from the first restart on.
+    #[test]
+    fn a_revived_session_does_not_leave_the_frontier_behind() {
+        let store: MemStore<()> = MemStore::with_queue_max(10);
+        let mut seqs = Vec::new();
+        for _ in 0..4 {
+            let row =
+                Row { incoming: true, hidden: false, copied: false, with: "b@b", resource: "", stanza: b"" };
+            let op = Op::Append { owner: Owner(7), index: None, value: row.encode() };
+            assert!(store.submit(Tx { ops: vec![op], ..Tx::default() }, ()).is_ok());
+            store.round(1_000, &mut Nobody);
+            seqs.push(store.head().0);
+        }
+        // Saved before the last three; of those, the second was acknowledged.
+        let mut delivery = Delivery::load(None, seqs[3]).expect("a record");
+        delivery.read(0, [seqs[0]], seqs[0]);
+        assert!(delivery.acked(seqs[0]) && delivery.acked(seqs[2]));
+
+        level(&store, &mut delivery, 7, seqs[2]).expect("in memory");
+        assert_eq!((delivery.frontier(), delivery.owed()), (seqs[2], &[seqs[1]][..]));
+        // The session reads on from its place: level again.
+        delivery.read(seqs[2], [seqs[3]], seqs[3]);
+        assert_eq!((delivery.frontier(), delivery.owed()), (seqs[3], &[seqs[1], seqs[3]][..]));
+    }
 }

@@ -5,8 +5,8 @@
 //! log that ends in the middle of a record opens, without that record; a damaged record with more behind it,
 //! or a missing log, refuses to open. The alternatives are worse: *point in time*, RocksDB's default, opens
 //! after damage in the middle and silently drops the acknowledged rows behind it; *absolute consistency*
-//! refuses the torn tail that every power loss may leave. One thing more is cut off by `tail.rs`: a last round
-//! of full length with holes, which RocksDB refuses. Nothing else is ever repaired or dropped on its own.
+//! refuses the torn tail that every power loss may leave. One thing more is cut off by `tail.rs`: a last
+//! round of full length with holes, which RocksDB refuses. Nothing else is ever repaired or dropped.
 //!
 //! What this cannot tell apart: a damaged *length* of a record in the last 32 KiB of the last log looks like
 //! a torn tail. And RocksDB misses the newest of several logs only if the manifest knows of it; we see to it

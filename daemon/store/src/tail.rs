@@ -1,8 +1,8 @@
 //! The end of a write-ahead log after a power loss: tells a torn last round from damage.
 //!
 //! RocksDB opens a log that ends too early, but refuses one whose last record has its full length with holes
-//! in it. That is what a disk leaves that wrote the pages of a large round out of order before the power went.
-//! Nobody was told that this round is durable, so the log may be cut before it, if all of this is so:
+//! in it. That is what a disk leaves that wrote the pages of a large round out of order before the power
+//! went. Nobody was told that this round is durable, so the log may be cut before it, if all of this is so:
 //!
 //! * no record begins behind the first damage: what was synced later would be lost with it;
 //! * every damaged part shows a sector of zeros, which is what a file system gives for what was not written.

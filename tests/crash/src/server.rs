@@ -192,7 +192,9 @@ impl Server {
         format!(
             "[server]\ndomains = [\"localhost\"]\ndata_dir = \"{dir}/data\"\n\
              [listen]\nc2s = [\"127.0.0.1:{starttls}\"]\nc2s_tls = [\"127.0.0.1:{}\"]\n\
-             [tls]\ncertificate = \"{dir}/cert.pem\"\nkey = \"{dir}/key.pem\"\n",
+             [tls]\ncertificate = \"{dir}/cert.pem\"\nkey = \"{dir}/key.pem\"\n\
+             [limits]\noffline_messages_per_account_max = 1000000\n\
+             offline_bytes_per_account_max = 10000000000\n",
             self.port
         )
     }
