@@ -243,7 +243,9 @@ impl Hub {
 
     /// Messages that another resource was sent and never acknowledged; `addressed`: only those to a full JID.
     pub(crate) fn read_again(&self, owner: u64, bare: &str, owed: &[u64], addressed: bool) -> Vec<Again> {
+        let oldest = self.oldest();
         owed.iter()
+            .filter(|seq| **seq >= oldest)
             .filter_map(|&seq| {
                 let key = schema::archive(Owner(owner), Seq(seq));
                 let value = self.outside.store.get(Cf::Archive, &key).ok()??;

@@ -159,7 +159,8 @@ impl Hub {
                 // Replaced meanwhile: rows that are left out would count as acknowledged.
                 return Ok(FeedPage { failed: true, ..FeedPage::default() });
             };
-            for &seq in &seqs {
+            let oldest = hub.oldest();
+            for &seq in seqs.iter().filter(|seq| **seq >= oldest) {
                 let key = schema::archive(Owner(wanted.owner), Seq(seq));
                 if let Some(value) = hub.outside.store.get(Cf::Archive, &key)?
                     && let Some(row) = Row::decode(&value)
@@ -204,7 +205,8 @@ impl Hub {
             return Ok(FeedPage { after, end: true, upto: after, ..FeedPage::default() });
         };
         let head = self.outside.store.head();
-        let (start, end) = schema::archives(Owner(wanted.owner), Seq(after), head);
+        let from = after.max(self.oldest().saturating_sub(1));
+        let (start, end) = schema::archives(Owner(wanted.owner), Seq(from), head);
         let mut page = FeedPage { after, upto: head.0, end: true, ..FeedPage::default() };
         let (mut incoming, mut examined, mut bytes, mut bad) = (Vec::new(), 0, 0, None);
         let range = Range { cf: Cf::Archive, start, end, reverse: false };

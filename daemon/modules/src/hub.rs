@@ -205,6 +205,11 @@ impl Hub {
         Arc::clone(&self.settings.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    /// The first position that has not expired.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.settings().archive.oldest((self.outside.clock)())
+    }
+
     /// Replaces the settings.
     pub fn reload(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(settings);

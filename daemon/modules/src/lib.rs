@@ -33,6 +33,7 @@ pub mod pep;
 mod planted;
 pub mod registry;
 pub mod removal;
+pub mod retention;
 mod revive;
 pub mod rfc6121_presence;
 pub mod rfc6121_roster;

@@ -4,8 +4,9 @@ use crate::admin::protocol::{AccountRow, Accounts, Answer, Failure, FailureKind,
 use godwit_modules::Settings;
 use godwit_modules::accounts::{self, AccountError};
 use godwit_modules::inspect::Inspection;
+use godwit_modules::retention;
 use godwit_modules::traced::Traced;
-use godwit_store::{Outcome, Read, Tx, TxError};
+use godwit_store::{Outcome, Owner, Read, Seq, StoreError, Tx, TxError};
 use godwit_wire::Jid;
 use std::ops::ControlFlow;
 
@@ -29,6 +30,8 @@ pub struct Access<'a> {
     pub inspect: &'a dyn Fn(&Jid) -> Result<Inspection, AccountError>,
     /// Looks for a message, in the archive of an account if one is given.
     pub trace: &'a TraceFn<'a>,
+    /// Parts of an account's archive are gone: sees to it that they leave the disk.
+    pub purged: &'a dyn Fn(&str, Owner) -> Result<(), StoreError>,
     /// Milliseconds since 1970.
     pub now: u64,
     /// Cryptographically random bytes.
@@ -62,10 +65,22 @@ impl Access<'_> {
                 Ok(Answer::Traced((self.trace)(id, account.as_ref()).map_err(|e| failure(&e))?))
             }
             Request::AccountList { after } => self.list(after.as_deref()),
+            Request::ArchivePurge { jid, before_ms } => self.purge(&self.address(jid)?, *before_ms),
             Request::Status | Request::Sessions { .. } | Request::StoreVerify | Request::StoreVerifying => {
                 Err(Failure::new(FailureKind::Request, "this needs a running daemon"))
             }
         }
+    }
+
+    /// What is there now, or what is older; also what was never delivered.
+    fn purge(&self, jid: &Jid, before_ms: Option<u64>) -> Result<Answer, Failure> {
+        let bare = jid.bare_str();
+        let record = accounts::read(self.store, bare).map_err(|e| Failure::new(FailureKind::Failed, e))?;
+        let owner = record.ok_or_else(|| failure(&AccountError::Missing(bare.into())))?.owner;
+        let upto = before_ms.map_or(self.store.head().0, |ms| Seq::at(ms).0.saturating_sub(1));
+        let messages = shrink(self.store, self.commit, owner, upto)?;
+        (self.purged)(bare, Owner(owner)).map_err(|e| Failure::new(FailureKind::Failed, e))?;
+        Ok(Answer::Purged { messages })
     }
 
     fn address(&self, text: &str) -> Result<Jid, Failure> {
@@ -85,6 +100,23 @@ impl Access<'_> {
         .map_err(|e| Failure::new(FailureKind::Failed, e))?;
         Ok(Answer::Accounts(page))
     }
+}
+
+/// Removes the oldest rows of an archive up to a position; gives their number.
+pub(crate) fn shrink(
+    store: &dyn Read,
+    commit: &dyn Fn(Tx) -> Outcome,
+    owner: u64,
+    upto: u64,
+) -> Result<u64, Failure> {
+    let mut messages = 0;
+    while let Some((tx, rows)) =
+        retention::oldest(store, owner, upto).map_err(|e| Failure::new(FailureKind::Failed, e))?
+    {
+        commit(tx).map_err(|e| Failure::new(FailureKind::Failed, e))?;
+        messages += rows as u64;
+    }
+    Ok(messages)
 }
 
 fn retry(attempt: impl Fn() -> Result<Outcome, AccountError>) -> Result<Answer, Failure> {
@@ -147,6 +179,7 @@ mod tests {
             remove: &|_| Ok(Ok(Vec::new())),
             inspect: &|jid| godwit_modules::inspect::without_daemon(store, jid),
             trace: &|id, account| godwit_modules::traced::without_daemon(store, id, account),
+            purged: &|_, _| Ok(()),
             now: 1,
             random: &|_| {},
         };

@@ -152,6 +152,13 @@ pub(crate) const EXAMINE_STEP_ROWS: u32 = 10_000;
 /// Damaged places after which it looks for no further ones in a family.
 pub(crate) const EXAMINE_DAMAGE_MAX: usize = 100;
 
+/// A file that no write touches is compacted all the same after this part of the time for which rows are
+/// kept, within these bounds, so that what has expired leaves the disk. Each time costs reading and writing
+/// the file.
+pub(crate) const EXPIRY_PART: u64 = 4;
+pub(crate) const EXPIRY_S_MIN: u64 = 86_400;
+pub(crate) const EXPIRY_S_MAX: u64 = 30 * 86_400;
+
 /// What depends on the box or the operator. The defaults fit a small one (2 GB).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -171,6 +178,9 @@ pub struct Options {
     pub round_max: usize,
     /// Bytes of keys and values after which a round takes no further transaction.
     pub round_bytes_max: usize,
+    /// Archive rows older than this many milliseconds are dropped when their files are compacted; `None`:
+    /// none are. Readers must not rely on it: a row may be long expired and still be there.
+    pub keep_ms: Option<u64>,
 }
 
 impl Default for Options {
@@ -184,6 +194,7 @@ impl Default for Options {
             queue_max: 65_536,
             round_max: 4_096,
             round_bytes_max: 8 << 20,
+            keep_ms: None,
         }
     }
 }

@@ -9,6 +9,7 @@
 mod batch;
 pub mod cf;
 mod examine;
+mod expiry;
 mod gone;
 pub mod histogram;
 mod mem;

@@ -15,6 +15,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, ErrorKind,
@@ -22,6 +23,7 @@ use rocksdb::{
 };
 
 use crate::cf::{self, Compression, Options, Profile};
+use crate::expiry::{self, Expiry};
 use crate::schema::{self, OWNER_BYTES, SCHEMA_VERSION};
 use crate::{Cf, Seq, StoreError, tail};
 
@@ -38,7 +40,7 @@ pub(crate) struct Opened {
 }
 
 /// Opens the store in a directory, which is created (for its owner only) if there is none.
-pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, StoreError> {
+pub(crate) fn open(path: &Path, options: &Options, expiry: &Arc<Expiry>) -> Result<Opened, StoreError> {
     let fresh = !path.join("CURRENT").exists();
     refuse_incomplete(path, fresh)?;
     if fresh {
@@ -48,7 +50,13 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, StoreError>
     }
     let cache = Cache::new_lru_cache(options.block_cache_bytes);
     let open = || {
-        let families = Cf::ALL.map(|cf| ColumnFamilyDescriptor::new(cf.name(), family(cf, options, &cache)));
+        let families = Cf::ALL.map(|cf| {
+            let mut family = family(cf, options, &cache);
+            if let Some(keep_ms) = options.keep_ms {
+                expiry::apply(cf, keep_ms, expiry, &mut family);
+            }
+            ColumnFamilyDescriptor::new(cf.name(), family)
+        });
         DB::open_cf_descriptors(&database(options), path, families)
     };
     let db = match open() {

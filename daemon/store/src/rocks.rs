@@ -12,6 +12,7 @@ use rocksdb::{Cache, ColumnFamily, DB, FlushOptions, ReadOptions, WriteBatch, Wr
 
 use crate::batch::Target;
 use crate::cf::Options;
+use crate::expiry::Expiry;
 use crate::open::{self, blame};
 use crate::schema::OWNER_BYTES;
 use crate::slot::{Scan, Slot};
@@ -53,6 +54,7 @@ pub struct Rocks {
     engine: Slot<Engine>,
     head: AtomicU64,
     has_writer: AtomicBool,
+    expiry: Arc<Expiry>,
 }
 
 pub(crate) struct Engine {
@@ -71,7 +73,9 @@ impl Rocks {
     /// Opens the store in a directory; creates it (readable by its owner only) if there is none. It can be
     /// read at once; writing needs a [`crate::Writer`].
     pub fn open(path: &Path, options: &Options) -> Result<Rocks, StoreError> {
-        Ok(Rocks::opened(path, options, open::open(path, options)?, false))
+        let expiry = Arc::<Expiry>::default();
+        let opened = open::open(path, options, &expiry)?;
+        Ok(Rocks { expiry, ..Rocks::opened(path, options, opened, false) })
     }
 
     /// Opens a store for [`Rocks::examine`]: changes no file and takes no lock. `lenient`: also with a
@@ -89,6 +93,7 @@ impl Rocks {
             head: AtomicU64::new(opened.head.0),
             engine: Slot::new(Engine { db: opened.db, cache: opened.cache }),
             has_writer: AtomicBool::new(has_writer),
+            expiry: Arc::default(),
         }
     }
 
@@ -157,7 +162,7 @@ impl Rocks {
         let mut result = Ok(());
         self.exchange(|engine| {
             drop(engine);
-            let opened = open::open(&self.path, &self.options).or_else(|error| {
+            let opened = open::open(&self.path, &self.options, &self.expiry).or_else(|error| {
                 result = Err(error);
                 open::open_read_only(&self.path, &self.options)
             });
@@ -183,6 +188,11 @@ impl Rocks {
     pub(crate) fn batch(&self) -> Result<RocksBatch, StoreError> {
         let engine = self.engine()?;
         Ok(RocksBatch { engine, path: self.path.clone(), batch: WriteBatch::default() })
+    }
+
+    /// The time, for the expiry of archive rows.
+    pub(crate) fn tell(&self, now_ms: u64) {
+        self.expiry.tell(now_ms, self.options.keep_ms);
     }
 
     /// Readers learn of a committed sequence number.

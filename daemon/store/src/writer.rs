@@ -188,6 +188,7 @@ impl<C> Work<C> {
         let mut completed = Vec::new();
         while self.shared.queue.take(&mut taken, self.patience()) {
             self.shared.counters.beat();
+            self.shared.store.tell((self.clock)());
             self.reopen_if_due();
             if taken.is_empty() {
                 self.idle();

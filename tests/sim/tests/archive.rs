@@ -418,3 +418,28 @@ fn preferences_by_contact_and_by_roster() {
     let expected = ["b1", "c2", "to the bare address, which is not listed", "c3"];
     assert_eq!(bodies(&ask(&mut w, alice, "")), expected);
 }
+
+#[test]
+fn what_is_too_old_is_neither_found_nor_delivered() {
+    const DAY_MS: u64 = 86_400_000;
+    let mut w = world(&["alice", "bob"]);
+    let mut settings = (*w.hub.settings()).clone();
+    settings.archive.keep_ms = Some(DAY_MS);
+    w.hub.reload(settings);
+    let alice = w.online("alice", "a");
+    say(&mut w, alice, "bob@example.org", "old");
+    let id = ids(&ask(&mut w, alice, "")).remove(0);
+    w.pass(DAY_MS / 2);
+    let alice = w.online("alice", "b");
+    say(&mut w, alice, "bob@example.org", "new");
+    assert_eq!(bodies(&ask(&mut w, alice, "")), ["old", "new"]);
+    w.pass(DAY_MS / 2 + 1);
+    let (alice, bob) = (w.online("alice", "c"), w.online("bob", "b"));
+    assert_eq!(bodies(&w.take(bob)), ["new"], "it waited too long");
+    for who in [alice, bob] {
+        assert_eq!(bodies(&ask(&mut w, who, "")), ["new"]);
+        let with = if who == alice { "bob@example.org" } else { "alice@example.org" };
+        assert_eq!(bodies(&ask(&mut w, who, &form(&[("with", with)]))), ["new"]);
+    }
+    assert!(ask(&mut w, alice, &set(&format!("<after>{id}</after>"))).contains("<item-not-found"));
+}

@@ -5,5 +5,6 @@ pub mod client;
 pub mod protocol;
 pub mod server;
 pub mod socket;
+pub mod store_status;
 #[cfg(test)]
 mod tests;

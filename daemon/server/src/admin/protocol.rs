@@ -2,6 +2,7 @@
 //!
 //! Also the stable form of `godwitctl … --json`: fields are added, never renamed or removed. Times are
 //! milliseconds since 1970 (`_ms`), sizes bytes (`_bytes`), durations seconds (`_s`).
+pub use super::store_status::{ArchiveStatus, StoreStatus};
 use crate::alloc::Memory;
 use crate::limits::Ceiling;
 use godwit_modules::inspect::Inspection;
@@ -56,6 +57,13 @@ pub enum Request {
         id: String,
         /// Bare JID of the account in whose archive to look.
         account: Option<String>,
+    },
+    /// Remove an account's stored messages → [`Answer::Purged`].
+    ArchivePurge {
+        /// Bare JID.
+        jid: String,
+        /// Only those that are older.
+        before_ms: Option<u64>,
     },
     /// → [`Answer::Status`].
     Status,
@@ -119,6 +127,7 @@ pub enum Answer {
     Status(Box<Status>),
     Sessions(Sessions),
     Verifying(Verifying),
+    Purged { messages: u64 },
 }
 
 /// Why something was not done.
@@ -265,6 +274,9 @@ pub struct Status {
     pub counters: std::collections::BTreeMap<String, u64>,
     /// The store.
     pub store: StoreStatus,
+    /// All accounts' archives.
+    #[serde(default)]
+    pub archive: ArchiveStatus,
     /// Certificates, the default one first.
     pub certificates: Vec<CertificateRow>,
     /// Memory by the allocator's count.
@@ -277,51 +289,6 @@ pub struct Status {
     pub stuck: Vec<String>,
     /// The last reload, if there was one.
     pub reload: Option<ReloadStatus>,
-}
-
-/// The store's state.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct StoreStatus {
-    /// Writes succeed.
-    pub ok: bool,
-    /// Since when it is so.
-    pub since_ms: u64,
-    /// The last error, kept after recovery.
-    pub last_error: Option<String>,
-    /// Transactions waiting for the writer.
-    pub queued: u64,
-    /// Transactions completed.
-    pub transactions: u64,
-    /// The most that ever waited.
-    pub queued_most: u64,
-    /// The most that may.
-    pub queue_max: u64,
-    /// Writes fail for want of space.
-    pub full: bool,
-    /// Rounds written, synced or not.
-    pub rounds: u64,
-    /// Rounds synced to disk: fsyncs.
-    pub syncs: u64,
-    /// Rounds whose write failed.
-    pub failures: u64,
-    /// Bytes written to the log.
-    pub written_bytes: u64,
-    /// Mean time of a sync, in microseconds.
-    pub sync_us_mean: u64,
-    /// Longest time of a sync, in microseconds.
-    pub sync_us_most: u64,
-    /// Mean time from the submission of a transaction to its commit, in microseconds.
-    pub commit_us_mean: u64,
-    /// The longest, in microseconds.
-    pub commit_us_most: u64,
-    /// Most transactions that shared one sync.
-    pub together_most: u64,
-    /// Transactions and stored messages for each sync, since the start.
-    pub per_sync: PerSync,
-    /// What the last seconds were like.
-    pub lately: Pace,
-    /// Memory of memtables, block cache and table readers.
-    pub memory_bytes: u64,
 }
 
 /// How many share a sync.

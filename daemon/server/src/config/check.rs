@@ -184,6 +184,11 @@ fn check(raw: Raw, problems: &mut Problems) -> Config {
     range("store.cache_mb", store.cache_mb, 0, 1_048_576, problems);
     range("store.memtable_mb", store.memtable_mb, 0, 65_536, problems);
     range("store.queue_max", store.queue_max, 64, 1_048_576, problems);
+    range("archive.keep_days", raw.archive.keep_days, 0, 36_500, problems);
+    if raw.archive.bytes_per_account_max != 0 {
+        let (path, bytes) = ("archive.bytes_per_account_max", raw.archive.bytes_per_account_max);
+        range(path, bytes, 1 << 20, 1 << 50, problems);
+    }
     range("archive.page_messages_max", raw.archive.page_messages_max, 1, 1_000, problems);
     range("archive.page_bytes_max", raw.archive.page_bytes_max, 16_384, 1 << 20, problems);
     range("server.shards", raw.server.shards, 0, 1024, problems);

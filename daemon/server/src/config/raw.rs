@@ -161,6 +161,13 @@ section! {
         /// What is archived for accounts that have not said what they want (XEP-0441): "always", "never", or
         /// what is exchanged with contacts in the "roster". Messages wait for recipients who are away anyway.
         default: Policy = Is(r#""always""#), Live;
+        /// Days for which messages are kept; 0: for ever. Older ones are out of reach at once, also if they
+        /// were never delivered, and leave the disk within a quarter of that time more (a day at least, a
+        /// month at most).
+        keep_days: u64 = Is("0"), Restart;
+        /// Bytes of one account's archive, before compression; 0: no limit. Looked after every hour: the
+        /// oldest messages go, but none that was not delivered yet.
+        bytes_per_account_max: u64 = Is("0"), Live;
         /// Messages in one page of a query at most. A client that does not say how many it wants gets 50.
         page_messages_max: u64 = Is("250"), Live;
         /// Bytes of one page. One message may be larger.

@@ -39,6 +39,9 @@ pub enum Command {
     /// Make, change, remove and list accounts.
     #[command(subcommand)]
     Account(Account),
+    /// Remove stored messages.
+    #[command(subcommand)]
+    Archive(Archive),
     /// Show the daemon's state.
     Status(Json),
     /// Show who is online.
@@ -84,6 +87,25 @@ pub enum Store {
     /// To repair: stop the daemon, move the store away, restore a backup, and start. What can still be read
     /// of a damaged store is not deleted by anything here.
     Verify(Json),
+}
+
+/// Archive commands.
+#[derive(Debug, Subcommand)]
+pub enum Archive {
+    /// Remove an account's stored messages, also those that were never delivered. Its clients keep what they
+    /// have.
+    Purge(Purge),
+}
+
+/// An account, and how much of its archive.
+#[derive(Debug, Args)]
+pub struct Purge {
+    /// Address of the account, like alice@example.org.
+    pub jid: String,
+    /// Only messages from before this moment, like 2026-01-31 (its beginning, in UTC) or
+    /// 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "DATE", value_parser = moment)]
+    pub before: Option<u64>,
 }
 
 /// An account.
@@ -162,6 +184,13 @@ pub enum Format {
     Json,
 }
 
+/// Milliseconds since 1970 of a day's beginning, or of a date and time.
+fn moment(text: &str) -> Result<u64, String> {
+    let full = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
+    let moment = godwit_modules::xep0082_time::parse(&full).and_then(|at| u64::try_from(at.ms).ok());
+    moment.ok_or_else(|| "write a date like 2026-01-31 or 2026-01-31T12:00:00Z".into())
+}
+
 /// A size with a unit of K, M, G or T (powers of 1,024).
 fn size(text: &str) -> Result<u64, String> {
     let text = text.trim_end_matches("iB").trim_end_matches('B');
@@ -188,6 +217,13 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Ctl::command().debug_assert();
+    }
+
+    #[test]
+    fn moments_are_read() {
+        assert_eq!(moment("2010-07-10"), Ok(1_278_720_000_000));
+        assert_eq!(moment("2010-07-10T23:08:25Z"), Ok(1_278_803_305_000));
+        assert!(moment("yesterday").is_err() && moment("1969-01-01").is_err() && moment("").is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod account_inspect;
 mod account_list;
 mod account_passwd;
 mod account_remove;
+mod archive_purge;
 pub mod args;
 mod exit;
 mod limits;
@@ -18,7 +19,7 @@ mod table;
 mod trace;
 mod way;
 
-use args::{Account, Command, Ctl, Store};
+use args::{Account, Archive, Command, Ctl, Store};
 use exit::Failed;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ pub fn run(ctl: &Ctl) -> ExitCode {
         Command::Account(Account::Remove(args)) => account_remove::run(ctl, args),
         Command::Account(Account::List(args)) => account_list::run(ctl, args),
         Command::Account(Account::Inspect(args)) => account_inspect::run(ctl, args),
+        Command::Archive(Archive::Purge(args)) => archive_purge::run(ctl, args),
         Command::Status(args) => status::run(ctl, args),
         Command::Store(Store::Verify(args)) => store_verify::run(ctl, args),
         Command::Sessions(args) => sessions::run(ctl, args),

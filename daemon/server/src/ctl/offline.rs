@@ -4,7 +4,7 @@ use crate::admin::protocol::{Answer, Failure, Operations, Request};
 use crate::config::Config;
 use crossbeam_channel::{Sender, bounded};
 use godwit_modules::{inspect, removal, traced};
-use godwit_store::{Clock, Opened, Outcome, Sink, StoreError, Submit, Tx, TxError};
+use godwit_store::{Clock, Opened, Outcome, Owner, Sink, StoreError, Submit, Tx, TxError};
 use godwit_wire::Jid;
 
 /// Block cache and memtables, in bytes: the least that RocksDB works well with.
@@ -62,6 +62,8 @@ impl Operations for Offline {
         let inspect = |jid: &Jid| inspect::without_daemon(&*self.opened.store, jid);
         let trace =
             |id: &str, account: Option<&Jid>| traced::without_daemon(&*self.opened.store, id, account);
+        let store = &self.opened.store;
+        let purged = |_: &str, owner: Owner| store.flush().and_then(|()| store.compact_archive(owner));
         let access = Access {
             store: &*self.opened.store,
             commit: &commit,
@@ -69,6 +71,7 @@ impl Operations for Offline {
             remove: &remove,
             inspect: &inspect,
             trace: &trace,
+            purged: &purged,
             now: (self.clock)(),
             random: &crate::random::fill,
         };

@@ -3,7 +3,7 @@ use super::args::{Ctl, Json};
 use super::exit::Failed;
 use super::print;
 use super::table::{bytes, micros, span, time};
-use crate::admin::protocol::{Answer, Operations, Request, Status, StoreStatus};
+use crate::admin::protocol::{Answer, ArchiveStatus, Operations, Request, Status, StoreStatus};
 use std::fmt::Write;
 
 pub(super) fn run(ctl: &Ctl, args: &Json) -> Result<(), Failed> {
@@ -22,6 +22,7 @@ fn text(status: &Status) -> String {
     lines
         .push(("sessions", format!("{}, of which {} wait for resumption", status.sessions, status.detached)));
     lines.extend(store(&status.store));
+    lines.push(("archives", archive(&status.archive)));
     lines.push((
         "memory",
         format!("{} resident, {} allocated", bytes(status.rss_bytes), bytes(status.memory.allocated_bytes)),
@@ -52,6 +53,15 @@ fn text(status: &Status) -> String {
         let _ = writeln!(text, "{name:width$}  {value}");
     }
     text
+}
+
+fn archive(archive: &ArchiveStatus) -> String {
+    let kept = archive.keep_s.map_or_else(|| "for ever".to_owned(), |keep| span(keep.saturating_mul(1_000)));
+    let most = archive
+        .account_bytes_max
+        .map_or_else(|| "of any size".to_owned(), |max| format!("up to {}", bytes(max)));
+    let (rows, disk) = (archive.rows, bytes(archive.disk_bytes));
+    format!("about {rows} messages (each side's counted), {disk} on disk; kept {kept}, each account's {most}")
 }
 
 fn store(store: &StoreStatus) -> Vec<(&'static str, String)> {

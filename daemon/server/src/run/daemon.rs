@@ -29,6 +29,7 @@ use std::time::Duration;
 
 /// Tries of a stanza whose data changed meanwhile.
 const TRIES_MAX: u32 = 16;
+const DAY_MS: u64 = 86_400_000;
 /// Addresses to which one session may send directed presence.
 const DIRECTED_MAX: usize = 1_000;
 /// How often, and after which pause, a store that is in use is tried again: 10 s, more than a godwitctl needs
@@ -192,7 +193,7 @@ pub(crate) fn hub_settings(config: &Config, secret: [u8; 32]) -> godwit_modules:
         archive: ArchiveSettings {
             page_rows_max: size(config.raw.archive.page_messages_max),
             page_bytes_max: size(config.raw.archive.page_bytes_max),
-            keep_ms: None,
+            keep_ms: keep_ms(config),
             default: config.raw.archive.default,
         },
         pep: godwit_modules::pep::Limits {
@@ -318,6 +319,11 @@ fn open_store(path: &Path, options: &godwit_store::Options) -> Result<Rocks, Sto
     Rocks::open(path, options)
 }
 
+/// How long messages are kept.
+fn keep_ms(config: &Config) -> Option<u64> {
+    (config.raw.archive.keep_days > 0).then(|| config.raw.archive.keep_days * DAY_MS)
+}
+
 fn store_options(config: &Config, derived: &Derived) -> godwit_store::Options {
     let bytes = |configured_mb: u64, derived: u64| {
         let bytes = if configured_mb == 0 { derived } else { configured_mb << 20 };
@@ -331,6 +337,7 @@ fn store_options(config: &Config, derived: &Derived) -> godwit_store::Options {
         wal_bytes_max: 2 * memtable_bytes as u64,
         open_files_max: u32::try_from(derived.store_files_max).unwrap_or(u32::MAX),
         queue_max: usize::try_from(config.raw.store.queue_max).unwrap_or(usize::MAX),
+        keep_ms: keep_ms(config),
         ..godwit_store::Options::default()
     }
 }

@@ -5,6 +5,7 @@ mod metrics;
 mod operations;
 mod pace;
 mod reload;
+mod retention;
 mod secrets;
 mod shards;
 mod status;
@@ -100,6 +101,7 @@ fn supervise(
         }
         tokio::spawn(watch::watchdog(Arc::clone(daemon)));
         tokio::spawn(watch::housekeeping(Arc::clone(daemon)));
+        tokio::spawn(retention::look_after(Arc::clone(daemon)));
         crate::systemd::ready("running");
         tracing::info!("ready");
         loop {

@@ -7,7 +7,7 @@ use godwit_modules::Completion;
 use godwit_modules::accounts::AccountError;
 use godwit_modules::inspect::Inspection;
 use godwit_modules::registry::Live;
-use godwit_store::{Outcome, Submit, Tx, TxError};
+use godwit_store::{Outcome, Owner, Submit, Tx, TxError};
 use godwit_wire::Jid;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +35,10 @@ impl Daemon {
         let remove = |jid: &Jid| self.remove(jid);
         let inspect = |jid: &Jid| self.inspect(jid);
         let trace = |id: &str, account: Option<&Jid>| self.hub.traced(id, account);
+        let purged = |bare: &str, owner: Owner| {
+            self.hub.registry.recount(bare, owner.0);
+            self.store.flush().and_then(|()| self.store.compact_archive(owner))
+        };
         let access = Access {
             store: &*self.store,
             commit: &commit,
@@ -42,6 +46,7 @@ impl Daemon {
             remove: &remove,
             inspect: &inspect,
             trace: &trace,
+            purged: &purged,
             now: (self.clock)(),
             random: &crate::random::fill,
         };
@@ -52,6 +57,7 @@ impl Daemon {
                 tracing::info!(account = jid, "password changed by godwitctl")
             }
             Request::AccountRemove { jid } => tracing::info!(account = jid, "account removed by godwitctl"),
+            Request::ArchivePurge { jid, .. } => tracing::info!(account = jid, "archive purged by godwitctl"),
             Request::AccountInspect { .. }
             | Request::AccountList { .. }
             | Request::Trace { .. }
@@ -63,7 +69,7 @@ impl Daemon {
         Ok(answer)
     }
 
-    fn commit(&self, tx: Tx) -> Outcome {
+    pub(super) fn commit(&self, tx: Tx) -> Outcome {
         let (tell, told) = bounded(1);
         let completion = Completion::Told(Box::new(move |outcome| {
             // Whoever asked may have given up.

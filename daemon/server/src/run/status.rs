@@ -1,7 +1,8 @@
 //! What `godwitctl status` is told.
 use super::daemon::{Daemon, locked};
 use super::pace::per_sync;
-use crate::admin::protocol::{CertificateRow, Status, StoreStatus};
+use crate::admin::protocol::{ArchiveStatus, CertificateRow, Status, StoreStatus};
+use godwit_store::Cf;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,6 +23,7 @@ impl Daemon {
             detached: get(&counters.detached),
             counters: self.counters(),
             store: self.store_status(),
+            archive: self.archive_status(),
             certificates: self.certificate_rows(),
             memory: crate::alloc::memory(),
             rss_bytes: resident_bytes(),
@@ -69,6 +71,20 @@ impl Daemon {
             }
         }
         counters
+    }
+
+    fn archive_status(&self) -> ArchiveStatus {
+        let config = self.config();
+        let limits = &config.raw.archive;
+        let sizes = self.store.live_bytes_by_cf().unwrap_or_default();
+        let archive = sizes.iter().filter(|(cf, _)| matches!(cf, Cf::Archive | Cf::With));
+        let rows = self.store.property_u64("rocksdb.estimate-num-keys", Cf::Archive);
+        ArchiveStatus {
+            rows: rows.ok().flatten().unwrap_or(0),
+            disk_bytes: archive.map(|(_, bytes)| bytes).sum(),
+            keep_s: (limits.keep_days > 0).then(|| limits.keep_days * 86_400),
+            account_bytes_max: (limits.bytes_per_account_max > 0).then_some(limits.bytes_per_account_max),
+        }
     }
 
     fn store_status(&self) -> StoreStatus {

@@ -38,8 +38,12 @@ impl Fixture {
     }
 
     pub(crate) fn with_clock(path: &Path, clock: Clock) -> Fixture {
+        Fixture::with_options(path, &small(), clock)
+    }
+
+    pub(crate) fn with_options(path: &Path, options: &Options, clock: Clock) -> Fixture {
         let (sender, completions) = channel();
-        let opened = godwit_store::open(path, &small(), clock, Box::new(Forward(sender))).unwrap();
+        let opened = godwit_store::open(path, options, clock, Box::new(Forward(sender))).unwrap();
         Fixture { opened, completions }
     }
 

@@ -3,6 +3,7 @@
 
 mod common;
 mod damage;
+mod expiry;
 mod full;
 mod kill;
 mod model;
