@@ -108,17 +108,16 @@ fn read_only(path: &Path, database: &rocksdb::Options, options: &Options) -> Res
 fn refuse_incomplete(path: &Path, fresh: bool) -> Result<(), StoreError> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     let names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    let missing = if fresh {
-        // A crash while the store was made leaves the first manifest at most.
-        let holds_data = |name: &String| {
-            name.ends_with(".sst")
-                || name.ends_with(".log")
-                || (name.starts_with("MANIFEST-") && name != FIRST_MANIFEST)
-        };
-        names.iter().any(holds_data).then_some("CURRENT")
-    } else {
-        let complete = names.iter().any(|name| name.ends_with(".log"));
-        (!complete).then_some("the write-ahead log (NUMBER.log)")
+    // While a store is made, by another process or until a crash, there is the first manifest at most.
+    let tables =
+        |name: &String| name.ends_with(".sst") || (name.starts_with("MANIFEST-") && name != FIRST_MANIFEST);
+    let (has_log, has_tables) = (names.iter().any(|name| name.ends_with(".log")), names.iter().any(tables));
+    let missing = match (fresh, has_log) {
+        // Looked for once more: it may have been written between the two looks.
+        (true, _) if path.join("CURRENT").exists() => None,
+        (true, _) => (has_log || has_tables).then_some("CURRENT"),
+        (false, true) => None,
+        (false, false) => has_tables.then_some("the write-ahead log (NUMBER.log)"),
     };
     missing.map_or(Ok(()), |file| {
         Err(StoreError::Corrupt(format!("{file} is missing in {}: {RESTORE}", path.display())))
@@ -299,4 +298,28 @@ fn table(profile: &Profile, cache: &Cache) -> BlockBasedOptions {
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     table.set_optimize_filters_for_memory(true);
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `godwitctl` beside a daemon that makes its store: it was told that the log is missing, instead of that
+    /// the store is in use.
+    #[test]
+    fn a_store_that_is_just_being_made_is_not_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let add = |name: &str| fs::write(dir.path().join(name), "").unwrap();
+        add(FIRST_MANIFEST);
+        assert_eq!(refuse_incomplete(dir.path(), true), Ok(()));
+        add("CURRENT");
+        assert_eq!(refuse_incomplete(dir.path(), false), Ok(()));
+        add("MANIFEST-000005");
+        assert!(refuse_incomplete(dir.path(), false).is_err(), "it was open once, so it had a log");
+        add("000004.log");
+        assert_eq!(refuse_incomplete(dir.path(), false), Ok(()));
+        assert_eq!(refuse_incomplete(dir.path(), true), Ok(()), "it has appeared meanwhile");
+        fs::remove_file(dir.path().join("CURRENT")).unwrap();
+        assert!(refuse_incomplete(dir.path(), true).is_err());
+    }
 }
