@@ -177,11 +177,17 @@ impl Rocks {
         let engine = self.engine().map_err(|error| failed(error.to_string()))?;
         let mut options = WriteOptions::default();
         options.set_sync(sync && points::syncs());
-        engine.db.write_opt(batch.batch, &options).map_err(|error| WriteError {
-            full: open::is_full(&error),
-            heals_itself: open::heals_itself(&error),
-            text: error.into_string(),
-        })
+        engine.db.write_opt(batch.batch, &options).map_err(write_error)
+    }
+
+    /// Syncs what was written without.
+    pub(crate) fn sync(&self) -> Result<(), WriteError> {
+        let failed = |text: String| WriteError { text, full: false, heals_itself: false };
+        let engine = self.engine().map_err(|error| failed(error.to_string()))?;
+        if !points::syncs() {
+            return Ok(());
+        }
+        engine.db.flush_wal(true).map_err(write_error)
     }
 
     /// An empty batch.
@@ -216,6 +222,14 @@ impl Rocks {
     fn exchange(&self, with: impl FnOnce(Option<Engine>) -> Option<Engine>) -> Result<(), StoreError> {
         let in_use = || StoreError::InUse(format!("{}: a reader does not end", self.path.display()));
         self.engine.exchange(with).then_some(()).ok_or_else(in_use)
+    }
+}
+
+fn write_error(error: rocksdb::Error) -> WriteError {
+    WriteError {
+        full: open::is_full(&error),
+        heals_itself: open::heals_itself(&error),
+        text: error.into_string(),
     }
 }
 

@@ -124,12 +124,17 @@ impl Counters {
         add(&self.rounds, 1);
         add(&self.bytes, bytes);
         if let Some(took) = synced {
-            let us = micros(took);
-            add(&self.syncs, 1);
-            self.sync_us.record(us);
+            self.synced(took);
             self.synced_together.record(transactions as u64);
-            self.sync_us_last.store(us, Ordering::Relaxed);
         }
+    }
+
+    /// A round that was not synced when it was written is now.
+    pub(crate) fn synced(&self, took: Duration) {
+        let us = micros(took);
+        add(&self.syncs, 1);
+        self.sync_us.record(us);
+        self.sync_us_last.store(us, Ordering::Relaxed);
     }
 
     pub(crate) fn failed(&self) {

@@ -2,11 +2,12 @@
 //!
 //! RocksDB opens a log that ends too early, but refuses one whose last record has its full length with holes
 //! in it. That is what a disk leaves that wrote the pages of a large round out of order before the power
-//! went. Nobody was told that this round is durable, so the log may be cut before it, if all of this is so:
+//! went. Never more than one round is unsynced (`writer.rs`), and nobody was told that this one is durable, so
+//! the log may be cut before it, if all of this is so:
 //!
 //! * no record begins behind the first damage: what was synced later would be lost with it;
-//! * every damaged part shows a sector of zeros, which is what a file system gives for what was not written.
-//!   A flipped bit shows none, and stays a reason to refuse;
+//! * every damaged part shows a sector of zeros, which is what a file system gives for what was not written,
+//!   or it is a record that the file's end cuts short. A flipped bit is neither, and stays a reason to refuse;
 //! * not more is cut than one round can be.
 //!
 //! The format: blocks of 32 KiB; in them records of checksum (4), length (2), type (1) and content; a round
@@ -119,7 +120,7 @@ fn holes_only(log: &[u8], mut at: usize) -> bool {
             }
             // No header: nothing says where the next record of this block is.
             _ => {
-                if !shows_zeros(log, at, end) {
+                if !shows_zeros(log, at, end) && !is_cut_short(log, at) {
                     return false;
                 }
                 at = end;
@@ -127,6 +128,13 @@ fn holes_only(log: &[u8], mut at: usize) -> bool {
         }
     }
     true
+}
+
+/// Whether the file ends within the record that begins here.
+fn is_cut_short(log: &[u8], at: usize) -> bool {
+    let Some(&[.., l0, l1, kind]) = log.get(at..at + HEADER) else { return true };
+    let end = at + HEADER + usize::from(u16::from_le_bytes([l0, l1]));
+    (FULL..=LAST).contains(&kind) && end > log.len() && end <= (at / BLOCK + 1) * BLOCK
 }
 
 /// Whether a sector that reaches into these bytes is nothing but zeros.
@@ -219,6 +227,15 @@ mod tests {
         }
         let mut torn = whole.clone();
         torn[begin..].fill(0);
+        assert_eq!(torn_at(&torn), Some(begin));
+    }
+
+    #[test]
+    fn a_hole_and_a_short_end_are_torn() {
+        let rounds = [300, 40_000, 200_000];
+        let (mut torn, begin) = (log(&rounds), log(&rounds[..2]).len());
+        torn.truncate(torn.len() - 700);
+        torn[90_112..94_208].fill(0);
         assert_eq!(torn_at(&torn), Some(begin));
     }
 

@@ -73,7 +73,7 @@ pub struct Tx {
     /// Conditions.
     pub guards: Vec<Guard>,
     /// True if losing it in a crash is harmless (a cursor's advance): does not make a round sync by itself.
-    /// It is synced within about 0.2 s all the same.
+    /// It is synced before the next round or within about 0.1 s all the same.
     pub lazy: bool,
 }
 /// Sequence numbers given to the transaction's `Append`s, in their order; the time part is the commit's.

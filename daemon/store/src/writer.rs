@@ -3,7 +3,8 @@
 //! A round takes what waits (up to limits), checks guards, gives out sequence numbers, writes one batch,
 //! waits for the fsync, tells readers the new head, and only then hands the completions to the sink, in
 //! commit order. A round in which everything is lazy is not synced; one which writes nothing is not written.
-//! Lazy rounds are synced with the next one that is, or after `LAZY_MS_MAX`: power loss takes no older ones.
+//! A lazy round is synced before the next round is written, or after `LAZY_MS_MAX`. So power loss takes no
+//! older ones, and never more than one round is unsynced: `tail.rs` relies on that.
 //!
 //! A failed write acknowledges nothing: every transaction of the round fails. Later rounds are tried again.
 //! RocksDB gets over a full device by itself; after any other failure it refuses all writes and is opened
@@ -35,7 +36,7 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// The writer sleeps no longer, so that its heart beats at least so often.
 const IDLE_MAX: Duration = Duration::from_secs(1);
 /// What was written lazily is unsynced for so long at most, while the writer is not held up.
-const LAZY_MS_MAX: u64 = 200;
+const LAZY_MS_MAX: u64 = 50;
 /// The writer sleeps no longer while something is unsynced.
 const LAZY_WAIT: Duration = Duration::from_millis(LAZY_MS_MAX + 20);
 /// While writes fail, the database is opened anew at most so often.
@@ -240,9 +241,7 @@ impl<C> Work<C> {
                 return vec![Err(TxError::Failed(error.to_string())); all];
             }
         };
-        let now_ms = (self.clock)();
-        let mut built = batch::build(round, now_ms, &mut self.sequencer, &mut self.gone, &mut batch);
-        built.sync |= built.writes && self.is_sync_due(now_ms);
+        let built = batch::build(round, (self.clock)(), &mut self.sequencer, &mut self.gone, &mut batch);
         points::pass("store::before_write");
         let written = self.write(batch, &built);
         if built.writes {
@@ -261,6 +260,7 @@ impl<C> Work<C> {
         if !built.writes {
             return Ok(());
         }
+        self.sync_lazy()?;
         let bytes = batch.bytes();
         let (result, took) = timed(|| self.shared.store.write(batch, built.sync));
         let now_ms = (self.clock)();
@@ -269,7 +269,7 @@ impl<C> Work<C> {
                 self.shared.counters.wrote(bytes, built.outcomes.len(), built.sync.then_some(took));
                 self.shared.health.succeeded(now_ms);
                 self.reopen_at_ms = None;
-                self.lazy_since_ms = if built.sync { None } else { self.lazy_since_ms.or(Some(now_ms)) };
+                self.lazy_since_ms = (!built.sync).then_some(now_ms);
                 if let Some(head) = built.head {
                     self.shared.store.publish(head);
                 }
@@ -301,6 +301,22 @@ impl<C> Work<C> {
         }
     }
 
+    /// Before a round is written: what the last one left unsynced.
+    fn sync_lazy(&mut self) -> Result<(), TxError> {
+        if self.lazy_since_ms.is_none() {
+            return Ok(());
+        }
+        let (result, took) = timed(|| self.shared.store.sync());
+        match result {
+            Ok(()) => {
+                self.shared.counters.synced(took);
+                self.lazy_since_ms = None;
+                Ok(())
+            }
+            Err(error) => Err(self.failed(error, (self.clock)())),
+        }
+    }
+
     fn patience(&self) -> Duration {
         if self.lazy_since_ms.is_some() { LAZY_WAIT.min(IDLE_MAX) } else { IDLE_MAX }
     }
@@ -309,17 +325,20 @@ impl<C> Work<C> {
         self.lazy_since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= LAZY_MS_MAX)
     }
 
-    /// While nothing is to be done: writes the head that is there, to sync what was lazy, and while unwell to
+    /// While nothing is to be done: syncs what was lazy, and while unwell writes the head that is there, to
     /// learn whether writes succeed again.
     fn idle(&mut self) {
-        if self.shared.health.get().ok && !self.is_sync_due((self.clock)()) {
+        // What became of either is in the health.
+        if self.is_sync_due((self.clock)()) {
+            let _tried = self.sync_lazy();
+        }
+        if self.shared.health.get().ok {
             return;
         }
         let Ok(mut batch) = self.shared.store.batch() else { return };
         let head = self.shared.store.head();
         batch.put(Cf::Meta, &schema::meta_head(), &head.0.to_be_bytes());
         let built = Built { outcomes: Vec::new(), head: None, writes: true, sync: true, purged: Vec::new() };
-        // What became of it is in the health.
         let _tried = self.write(batch, &built);
     }
 }

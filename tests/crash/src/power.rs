@@ -137,6 +137,10 @@ impl Power {
 
     fn lose_content(&mut self, path: &Path, undo: &Path) -> io::Result<()> {
         let undo = File::open(undo)?;
+        if undo.metadata()?.len() < HEAD {
+            // The process died when it had just begun with this file, and had not changed it.
+            return Ok(());
+        }
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let (synced, size) = (number(&undo, 0)?, file.metadata()?.len());
         let before = self.lost.bytes;
