@@ -17,9 +17,6 @@ use std::time::Duration;
 /// takes.
 const TRIES_MAX: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often a store that looks damaged is tried again: one that a daemon makes at its first start looks so
-/// for a moment.
-const DAMAGED_TRIES_MAX: u32 = 20;
 
 /// An open way.
 pub(super) enum Way {
@@ -96,11 +93,10 @@ pub(super) fn find(ctl: &Ctl) -> Result<Found, Failed> {
 /// for it.
 fn open(ctl: &Ctl, config: &Config) -> Result<Way, Failed> {
     let socket = ctl.socket.as_ref().unwrap_or(&config.socket);
-    for tried in 0..TRIES_MAX {
+    for _ in 0..TRIES_MAX {
         match Offline::open(config) {
             Ok(offline) => return Ok(Way::Store(Box::new(offline), config.store_dir())),
             Err(StoreError::InUse(_)) => std::thread::sleep(PAUSE),
-            Err(StoreError::Corrupt(_)) if tried < DAMAGED_TRIES_MAX => std::thread::sleep(PAUSE),
             Err(e) => return Err(Failed::because(e)),
         }
         if let Some(client) = Client::connect(socket).map_err(|e| unreachable(socket, &e))? {
