@@ -63,6 +63,7 @@ fn one(daemon: &Daemon, bare: &str, owner: u64, bytes_max: u64) -> Result<(), St
     let Some(upto) = retention::surplus(&*daemon.store, owner, bytes_max)? else { return Ok(()) };
     let messages = shrink(&*daemon.store, &|tx| daemon.commit(tx), owner, upto)
         .map_err(|failure| StoreError::Io(failure.message))?;
+    daemon.hub.registry.recount(bare, owner);
     tracing::info!(account = bare, messages, "the oldest messages of its archive are gone: it was too large");
     Ok(())
 }
