@@ -2,12 +2,12 @@
 //!
 //! RocksDB opens a log that ends too early, but refuses one whose last record has its full length with holes
 //! in it. That is what a disk leaves that wrote the pages of a large round out of order before the power
-//! went. Never more than one round is unsynced (`writer.rs`), and nobody was told that this one is durable, so
-//! the log may be cut before it, if all of this is so:
+//! went. Never more than one round is unsynced (`writer.rs`), and nobody was told that this one is durable,
+//! so the log may be cut before it, if all of this is so:
 //!
 //! * no record begins behind the first damage: what was synced later would be lost with it;
 //! * every damaged part shows a sector of zeros, which is what a file system gives for what was not written,
-//!   or it is a record that the file's end cuts short. A flipped bit is neither, and stays a reason to refuse;
+//!   or is a record that the file's end cuts short. A flipped bit is neither, and stays a reason to refuse;
 //! * not more is cut than one round can be.
 //!
 //! The format: blocks of 32 KiB; in them records of checksum (4), length (2), type (1) and content; a round

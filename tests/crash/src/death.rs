@@ -15,7 +15,7 @@ pub(crate) const BY_KILL: &str = "by kill -9";
 
 /// The fail points and the passings after which one strikes at most: those of the writer are passed with each
 /// round, hundreds of times a second, those of a session's life only with a login.
-const POINTS: [(&str, u64); 12] = [
+const POINTS: [(&str, u64); 15] = [
     ("store::before_batch", 300),
     ("store::before_write", 300),
     ("store::before_completions", 300),
@@ -28,6 +28,9 @@ const POINTS: [(&str, u64); 12] = [
     ("sm::before_resumed", 4),
     ("sm::acked", 60),
     ("sm::end", 1),
+    ("sm::revive", 7),
+    ("sm::record", 40),
+    ("sm::written", 40),
 ];
 
 /// One death.
@@ -80,12 +83,12 @@ mod tests {
     #[test]
     fn every_fail_point_has_its_turn() {
         let mut rng = Rng::new(1);
-        let deaths: Vec<Death> = (0..18).map(|n| Death::draw(n, true, &mut rng)).collect();
+        let deaths: Vec<Death> = (0..24).map(|n| Death::draw(n, true, &mut rng)).collect();
         for (place, _) in POINTS {
             assert!(deaths.iter().any(|death| death.place() == place), "{place}");
         }
         let kills = deaths.iter().filter(|death| matches!(death, Death::Kill(_))).count();
-        assert_eq!(kills, 6);
+        assert_eq!(kills, 8);
         assert!((0..9).all(|n| matches!(Death::draw(n, false, &mut rng), Death::Kill(_))));
     }
 }
