@@ -137,3 +137,28 @@ async def test_resumption(daemon, account):
             node.event("resumed")
             for number in range(5):
                 node.event("message", body=f"meanwhile {number}")
+
+
+async def test_carbons_and_client_state(daemon, account):
+    jid = account()
+    ann, phone = Client(daemon, account(), PASSWORD), Client(daemon, f"{jid}/phone", PASSWORD)
+    async with clients(ann, phone):
+        with NodeClient(daemon, jid, True) as node:
+            node.do("start")
+            node.event("online")
+            node.do("carbons")
+            node.event("carbons")
+            node.do("presence")
+            node.event("presence", **{"from": f"{jid}/node"})
+            ann.send_message(mto=f"{jid}/phone", mbody="to the phone", mtype="chat")
+            await phone.message("to the phone")
+            node.event("copy", kind="received", body="to the phone", **{"from": jid})
+            node.do("state", state="inactive")
+            phone.send_presence(pshow="away", pstatus="held")
+            phone.send_message(mto=ann.boundjid.full, mbody="from the phone", mtype="chat")
+            await ann.message("from the phone")
+            node.event("copy", kind="sent", body="from the phone", **{"from": jid})
+            node.event("presence", **{"from": f"{jid}/phone"})
+            node.do("state", state="active")
+            node.do("roster")
+            node.event("roster")

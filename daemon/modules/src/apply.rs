@@ -125,7 +125,6 @@ impl Hub {
                     prev: std::mem::replace(&mut entry.posted, seq),
                     again: false,
                     regular: full.is_some() || delivery.resource.is_none(),
-                    copy: false,
                 });
                 let address = crate::note::Address { session: entry.id, bare: Arc::clone(&bare) };
                 let bytes = Arc::clone(&delivery.bytes);
@@ -140,7 +139,8 @@ impl Hub {
             if delivery.copied {
                 let bytes = Arc::clone(&delivery.bytes);
                 let copy = Copied { direction: Direction::Received, bytes, seq };
-                xep0280_carbons::post(live, &copy, copied, post);
+                let changed = xep0280_carbons::post(live, &copy, copied, post);
+                changed.into_iter().for_each(|id| self.note_who(live, id));
             }
             #[cfg(feature = "planted")]
             crate::planted::sent(live, seq);
@@ -166,7 +166,8 @@ impl Hub {
                 live.delivery.passed(seq);
             }
             let copy = Copied { direction: Direction::Sent, bytes, seq };
-            xep0280_carbons::post(live, &copy, others, post);
+            let changed = xep0280_carbons::post(live, &copy, others, post);
+            changed.into_iter().for_each(|id| self.note_who(live, id));
         });
     }
 
@@ -175,6 +176,9 @@ impl Hub {
         let head = self.outside.store.head().0;
         self.entry(origin, |entry| {
             entry.carbons_from = on.then(|| entry.carbons_from.unwrap_or(head));
+            if !on {
+                entry.copied.close();
+            }
         });
     }
 
@@ -224,9 +228,12 @@ impl Hub {
             match (reads, entry.reads()) {
                 (true, false) => {
                     entry.reads_from = Some(head);
+                    entry.copied.close();
+                    let copied = entry.copied.clone();
                     entry.posted = 0;
                     let place = entry.place;
-                    for again in self.read_again(owner, &address.bare, &owed, false) {
+                    let owed = self.read_again(owner, &address.bare, &owed, false);
+                    for again in owed.into_iter().filter(|row| !(row.copied && copied.has(row.seq))) {
                         post.event(address.clone(), place, Event::Deliver(again.outgoing));
                     }
                     post.event(address, place, Event::FeedFrom { after: frontier, new_after: head });
@@ -253,7 +260,7 @@ impl Hub {
                     .filter(|row| row.incoming && (!addressed || !row.resource.is_empty()))?;
                 let mut extra = feed::stanza_id(bare, seq);
                 feed::delay(&mut extra, bare, seq);
-                let stored = Some(Stored { seq, prev: 0, again: true, regular: false, copy: false });
+                let stored = Some(Stored { seq, prev: 0, again: true, regular: false });
                 let outgoing = Outgoing { bytes: row.stanza.into(), extra: extra.into(), stored };
                 Some(Again { seq, copied: row.copied, outgoing })
             })

@@ -8,6 +8,7 @@ use crate::hub::{Hub, Origin};
 use crate::note::{Address, Poster};
 use crate::pending::Completion;
 use crate::registry::{Entry, Live};
+use crate::xep0280_carbons::Runs;
 use godwit_session::{Bound, Event, Place, Record};
 use godwit_store::schema::{self, Part, State};
 use godwit_store::{Cf, Expect, Guard, Op, Outcome, Owner, Read, StoreError, Tx, TxError};
@@ -30,6 +31,8 @@ pub(crate) struct Who {
     pub(crate) interested: bool,
     /// Copies after this position (XEP-0280).
     pub(crate) carbons_from: Option<u64>,
+    /// Copies that it was sent from memory.
+    pub(crate) copied: Runs,
     /// JIDs to which it sent directed presence.
     pub(crate) directed: Vec<String>,
 }
@@ -282,6 +285,7 @@ fn who(entry: &Entry, secret: [u8; 16]) -> Who {
         priority: entry.priority,
         interested: entry.interested,
         carbons_from: entry.carbons_from,
+        copied: entry.copied.clone(),
         directed: entry.directed.iter().map(|jid| jid.as_str().to_owned()).collect(),
     }
 }

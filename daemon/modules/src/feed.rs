@@ -5,7 +5,7 @@ use crate::hub::Hub;
 use crate::note::{Address, Poster};
 use crate::registry::Live;
 use crate::row::Row;
-use crate::xep0280_carbons::{Direction, copy};
+use crate::xep0280_carbons::{Direction, Runs, copy};
 use godwit_session::{Event, FeedPage, FeedRow, Millis, Place, SessionId};
 use godwit_store::{Cf, Owner, Range, Seq, StoreError, schema};
 use godwit_wire::{Writer, ns, rendered};
@@ -60,6 +60,7 @@ struct Reader {
     jid: String,
     reads_from: Option<u64>,
     carbons_from: Option<u64>,
+    copied: Runs,
     online: Vec<Box<str>>,
 }
 
@@ -72,6 +73,7 @@ impl Reader {
             jid: format!("{}/{}", live.bare, entry.resource),
             reads_from: entry.reads_from,
             carbons_from: entry.carbons_from,
+            copied: entry.copied.clone(),
             online: live.sessions.iter().map(|entry| entry.resource.clone()).collect(),
         })
     }
@@ -93,6 +95,9 @@ impl Reader {
     /// How it gets a row that it has not had: one from before it began to read only if nobody has
     /// acknowledged it. Of its own messages it gets no copies.
     fn first(&self, seq: u64, row: &Row<'_>, delivery: &Delivery) -> Option<Form> {
+        if row.copied && self.copied.has(seq) {
+            return None;
+        }
         if self.is_addressed(row) {
             let new = self.reads_from.is_some_and(|from| seq > from);
             return (new || delivery.is_pending(seq)).then_some(Form::Message);

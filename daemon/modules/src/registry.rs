@@ -7,6 +7,7 @@
 use crate::backlog::IdleTable;
 use crate::delivery::Delivery;
 use crate::note::Address;
+use crate::xep0280_carbons::Runs;
 use godwit_session::{Millis, Place, SessionId};
 use godwit_wire::Jid;
 use std::collections::HashMap;
@@ -43,6 +44,8 @@ pub struct Entry {
     pub reads_from: Option<u64>,
     /// It wants copies of messages after this position (XEP-0280); `None`: no copies.
     pub carbons_from: Option<u64>,
+    /// Copies that it was sent from memory.
+    pub copied: Runs,
     /// Position of the last stored message posted to it.
     pub posted: u64,
     /// To whom it sent directed presence (RFC 6121 §4.6), for the unavailable at the end. Bounded by

@@ -331,6 +331,7 @@ fn rebuilt(
         interested: who.interested,
         reads_from: reads.then_some(record.new_after),
         carbons_from: who.carbons_from,
+        copied: who.copied.clone(),
         posted: 0,
         directed: who.directed.iter().filter_map(|jid| Jid::parse(jid).ok()).collect(),
         secret: Some(secret),

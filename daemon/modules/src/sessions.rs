@@ -8,6 +8,7 @@ use crate::module::Closing;
 use crate::note::{Address, Note, Poster};
 use crate::pep::last::Interest;
 use crate::registry::{Entry, Live};
+use crate::xep0280_carbons::Runs;
 use godwit_session::{
     Account, BindFailure, Bound, ConnId, Credentials, Event, Millis, Place, Reply, ScramHash, SessionId,
     Unacked, keys,
@@ -99,6 +100,7 @@ impl Hub {
             interested: false,
             reads_from: None,
             carbons_from: None,
+            copied: Runs::default(),
             posted: 0,
             directed: Vec::new(),
             secret: None,
@@ -287,7 +289,10 @@ impl Hub {
             // A new session with the resource gets them in their order, with what else is pending for it.
             let resource = origin.jid.resource().unwrap_or_default();
             for entry in live.sessions.iter().filter(|entry| entry.reads() && *entry.resource != *resource) {
-                for row in rows.iter().filter(|row| !(row.copied && entry.copies(Some(row.seq)))) {
+                for row in rows
+                    .iter()
+                    .filter(|row| !(row.copied && (entry.copies(Some(row.seq)) || entry.copied.has(row.seq))))
+                {
                     post.event(live.address(entry.id), entry.place, Event::Deliver(row.outgoing.clone()));
                 }
             }

@@ -16,8 +16,9 @@ use crate::module::{Cx, Info, Iq, Module, Target};
 use crate::note::{Address, Poster};
 use crate::registry::{Entry, Live};
 use crate::what_is_stored::{hint, line_of};
-use godwit_session::{Event, Outgoing, Stored};
+use godwit_session::{Event, Outgoing, SessionId, Stored};
 use godwit_wire::{Condition, MessageType, Stanza, StanzaError, Writer, ns, rendered};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The module.
@@ -120,21 +121,74 @@ pub fn copy(
 }
 
 /// Posts copies of one message to those sessions of an account that want copies and fit. Under the account's
-/// lock, in commit order.
-pub(crate) fn post(live: &mut Live, copied: &Copied, fits: impl Fn(&Entry) -> bool, post: &mut Poster) {
+/// lock, in commit order. Gives those whose [`Runs`] have changed.
+pub(crate) fn post(
+    live: &mut Live,
+    copied: &Copied,
+    fits: impl Fn(&Entry) -> bool,
+    post: &mut Poster,
+) -> Vec<SessionId> {
     let (bare, seq) = (Arc::clone(&live.bare), copied.seq);
     let extra = seq.map(|seq| feed::stanza_id(&bare, seq)).unwrap_or_default();
+    let mut changed = Vec::new();
     for entry in live.sessions.iter_mut().filter(|entry| fits(entry) && entry.copies(seq)) {
-        let stored = seq.map(|seq| {
-            let fed = entry.reads();
-            let prev = if fed { std::mem::replace(&mut entry.posted, seq) } else { 0 };
-            // Whether a message comes to a session as a copy depends on the other sessions.
-            Stored { seq, prev, again: false, regular: false, copy: !fed }
-        });
+        let stored = match seq {
+            Some(seq) if entry.reads() => {
+                let prev = std::mem::replace(&mut entry.posted, seq);
+                // Whether a message comes to a session as a copy depends on the other sessions.
+                Some(Stored { seq, prev, again: false, regular: false })
+            }
+            Some(seq) => {
+                entry.copied.add(seq);
+                changed.push(entry.id);
+                None
+            }
+            None => None,
+        };
         let bytes = copy((&bare, &entry.resource), copied.direction, &copied.bytes, &extra, b"");
         let address = Address { session: entry.id, bare: Arc::clone(&bare) };
         let outgoing = Outgoing { bytes: bytes.into(), extra: Box::default(), stored };
         post.event(address, entry.place, Event::Deliver(outgoing));
+    }
+    changed
+}
+
+/// Runs of positions kept; the oldest is forgotten beyond that.
+const RUNS_MAX: usize = 64;
+
+/// Which messages a session was sent copies of from memory, while it was not fed. It does not get them again
+/// when it is. In each run it was sent all copies that there were for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runs {
+    /// First and last position.
+    list: Vec<(u64, u64)>,
+    /// The last run goes on.
+    open: bool,
+}
+
+impl Runs {
+    /// A copy of the message at this position was posted.
+    pub fn add(&mut self, seq: u64) {
+        match self.list.last_mut().filter(|_| self.open) {
+            Some((_, last)) => *last = seq,
+            None => {
+                if self.list.len() >= RUNS_MAX {
+                    self.list.remove(0);
+                }
+                self.list.push((seq, seq));
+                self.open = true;
+            }
+        }
+    }
+
+    /// Not every message is copied from here on.
+    pub fn close(&mut self) {
+        self.open = false;
+    }
+
+    /// The session was sent a copy of the message at this position, if the message is copied at all.
+    pub fn has(&self, seq: u64) -> bool {
+        self.list.iter().any(|(first, last)| (*first..=*last).contains(&seq))
     }
 }
 

@@ -22,11 +22,6 @@ impl Bound {
         let mut unstored = false;
         match event {
             Event::Deliver(outgoing) => match outgoing.stored {
-                Some(at) if at.copy => {
-                    if self.note_copy(at.seq) {
-                        self.remember(Unacked::Inline(outgoing.bytes));
-                    }
-                }
                 Some(at) => {
                     if self.note_stored(at) {
                         self.remember(Unacked::Stored(at.seq));

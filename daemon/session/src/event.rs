@@ -248,9 +248,6 @@ pub struct Stored {
     pub again: bool,
     /// It is for the session whatever other resources do: after a crash the archive tells that it was sent.
     pub regular: bool,
-    /// A copy (XEP-0280) for a session that is not being fed: sent from memory, and its acknowledgement does
-    /// not count for the message; but should the feed start, the message does not come again.
-    pub copy: bool,
 }
 
 /// One stanza for a session.

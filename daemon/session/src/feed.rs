@@ -176,15 +176,6 @@ impl Bound {
         self.judge(at, false) == Verdict::Send
     }
 
-    /// A copy was posted; true if it is to be sent.
-    pub(crate) fn note_copy(&mut self, seq: u64) -> bool {
-        let new = seq > self.feed.last && !self.was_sent_ahead(seq);
-        if new {
-            self.note_ahead(seq);
-        }
-        new
-    }
-
     /// Feeding starts after this position, unless it goes on already.
     pub(crate) fn feed_start(&mut self, after: u64, new_after: u64) {
         if self.feed.mode == FeedMode::Off {

@@ -10,7 +10,6 @@ impl Connection {
     pub(crate) fn deliver(&mut self, outgoing: Outgoing, cx: &mut Cx<'_>) {
         let Some(outgoing) = self.hold(outgoing, cx) else { return };
         match outgoing.stored {
-            Some(at) if at.copy => self.deliver_copy(at.seq, outgoing.bytes, cx),
             Some(at) => self.deliver_stored(at, &outgoing, cx),
             None if outgoing.extra.is_empty() => self.send_inline(outgoing.bytes, cx),
             None => {
@@ -18,15 +17,6 @@ impl Connection {
                 splice(&mut bytes, &outgoing.bytes, &outgoing.extra);
                 self.send_inline(bytes.into(), cx);
             }
-        }
-    }
-
-    /// A copy for a session that is not being fed.
-    fn deliver_copy(&mut self, seq: u64, bytes: Arc<[u8]>, cx: &mut Cx<'_>) {
-        if let State::Bound(bound) = &mut self.state
-            && bound.note_copy(seq)
-        {
-            self.send_inline(bytes, cx);
         }
     }
 

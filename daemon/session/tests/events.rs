@@ -35,7 +35,7 @@ fn stored(seq: u64, prev: u64, again: bool) -> Event {
     Event::Deliver(Outgoing {
         bytes,
         extra: Box::default(),
-        stored: Some(Stored { seq, prev, again, regular: true, copy: false }),
+        stored: Some(Stored { seq, prev, again, regular: true }),
     })
 }
 
@@ -377,10 +377,19 @@ fn any_event() -> impl Strategy<Value = u32> {
     any::<u32>()
 }
 
+/// Kinds of events.
+const KINDS: u32 = 23;
+
+/// What waits for an inactive client.
+fn presence(n: u64) -> Event {
+    let bytes: Arc<[u8]> = format!("<presence from='a@b/{}'/>", n % 5).into_bytes().into();
+    Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None })
+}
+
 fn event_of(seed: u32) -> Event {
     let n = u64::from(seed >> 8) % 40;
     let keys = ScramKeys { salt: vec![1], iterations: 1, stored_key: vec![1], server_key: vec![] };
-    match seed % 22 {
+    match seed % KINDS {
         0 => stored(n, n.saturating_sub(1), false),
         1 => stored(n, n.saturating_sub(1), true),
         2 => inline(usize::try_from(n).unwrap() * 1000),
@@ -400,7 +409,8 @@ fn event_of(seed: u32) -> Event {
         17 => Event::Reply(Box::new(Reply::Unavailable)),
         18 => Event::Reply(Box::new(Reply::Plain(None))),
         19 => Event::Reply(Box::new(Reply::Credentials(Credentials { account: None, keys }))),
-        20 => Event::Reply(Box::new(Reply::Resumed(Err(ResumeFailure { h: Some(1) })))),
+        20 => presence(n),
+        21 => Event::Reply(Box::new(Reply::Resumed(Err(ResumeFailure { h: Some(1) })))),
         _ => Event::TlsDone(Box::new(support::tls_facts())),
     }
 }
@@ -418,6 +428,8 @@ const PIECES: &[&str] = &[
     "<enable xmlns='urn:xmpp:sm:3' resume='true'/>",
     "<r xmlns='urn:xmpp:sm:3'/>",
     "<a xmlns='urn:xmpp:sm:3' h='1'/>",
+    "<inactive xmlns='urn:xmpp:csi:0'/>",
+    "<active xmlns='urn:xmpp:csi:0'/>",
     "<resume xmlns='urn:xmpp:sm:3' previd='AAAAAAAAAAcAAAAAAAAAAAAAAAAAAAAA' h='0'/>",
     "<message/>",
     "<iq type='get'/>",
@@ -432,6 +444,8 @@ const BOUND_PIECES: &[&str] = &[
     "<iq type='set' id='1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>",
     "<r xmlns='urn:xmpp:sm:3'/>",
     "<enable xmlns='urn:xmpp:sm:3' resume='true'/>",
+    "<inactive xmlns='urn:xmpp:csi:0'/>",
+    "<active xmlns='urn:xmpp:csi:0'/>",
     "<message/>",
     "<iq type='get'/>",
     " ",
@@ -449,7 +463,7 @@ proptest! {
         let mut world = support::script::run_world(script).unwrap();
         for (seed, piece, bytes) in steps {
             // Most of what a login takes ends a bound stream, as does the end of a connection: seldom then.
-            let ends = matches!(seed % 22, 15 | 16) || (bytes && !BOUND_PIECES.contains(&piece));
+            let ends = matches!(seed % KINDS, 15 | 16) || (bytes && !BOUND_PIECES.contains(&piece));
             if logged_in && ends && !(seed >> 8).is_multiple_of(40) {
                 continue;
             }

@@ -248,13 +248,8 @@ impl Model {
     fn post(&mut self, heard: bool) {
         self.posted += 1;
         if heard {
-            let stored = Some(Stored {
-                seq: self.posted,
-                prev: self.posted - 1,
-                again: false,
-                regular: true,
-                copy: false,
-            });
+            let stored =
+                Some(Stored { seq: self.posted, prev: self.posted - 1, again: false, regular: true });
             let bytes = message(self.posted).into();
             self.event(Event::Deliver(Outgoing { bytes, extra: Box::default(), stored }));
         }

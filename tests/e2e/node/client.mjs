@@ -4,7 +4,8 @@
 //
 // It reads one JSON command per line from standard input and prints one JSON event per line:
 //   {"do": "start"} {"do": "send", "to", "body"} {"do": "roster"} {"do": "cut"} {"do": "stop"}
-//   {"event": "online", "jid"} "message" {"from", "body"} "presence" "roster" "resumed" "error" "offline"
+//   {"do": "carbons"} {"do": "state", "state"}
+//   {"event": "copy", "kind", "from", "body"} {"event": "online", "jid"} "message" {"from", "body"} "presence" "roster" "resumed" "error" "offline"
 
 import { client, xml } from "@xmpp/client";
 import { createInterface } from "node:readline";
@@ -21,6 +22,11 @@ xmpp.streamManagement.on("resumed", () => say("resumed"));
 xmpp.streamManagement.on("ack", () => say("ack"));
 xmpp.on("stanza", (stanza) => {
   const from = stanza.attrs.from;
+  for (const kind of ["sent", "received"]) {
+    const copy = stanza.getChild(kind, "urn:xmpp:carbons:2");
+    const body = copy?.getChild("forwarded", "urn:xmpp:forward:0")?.getChild("message", "jabber:client")?.getChildText("body");
+    if (copy) return say("copy", { kind, from, body });
+  }
   if (stanza.is("message")) say("message", { from, body: stanza.getChildText("body") });
   if (stanza.is("presence")) say("presence", { from, type: stanza.attrs.type ?? "available" });
 });
@@ -34,6 +40,11 @@ const commands = {
     const query = await xmpp.iqCaller.get(xml("query", "jabber:iq:roster"));
     say("roster", { items: query.getChildren("item").map((item) => item.attrs) });
   },
+  carbons: async () => {
+    await xmpp.iqCaller.set(xml("enable", "urn:xmpp:carbons:2"));
+    say("carbons");
+  },
+  state: ({ state }) => xmpp.send(xml(state, "urn:xmpp:csi:0")),
   // The network is gone: no close, no stream end; the client's own reconnection takes over.
   cut: () => (xmpp.socket.socket ?? xmpp.socket).destroy(),
   stop: () => xmpp.stop(),

@@ -297,3 +297,21 @@ fn messages_to_oneself_come_once_to_each_device() {
     assert_eq!(heard(&w.take(desk)), ["here"]);
     assert_eq!(heard(&w.take(third)), ["received:here"]);
 }
+
+#[test]
+fn a_session_that_is_not_fed_gets_no_more_copies_than_it_can_remember_and_none_twice() {
+    let mut w = world();
+    let alice = w.online("alice", "a");
+    let shy = device(&mut w, "bob", "shy", "<presence><priority>-1</priority></presence>");
+    for n in 0..400 {
+        w.send(alice, &message("bob@example.org", &format!("m{n}")));
+    }
+    w.send(shy, "<presence/>");
+    let heard = heard(&w.take(shy));
+    let mut bodies: Vec<&str> = heard.iter().map(|body| body.trim_start_matches("received:")).collect();
+    assert!(heard.iter().filter(|body| body.starts_with("received:")).count() >= 200);
+    bodies.sort_unstable();
+    let mut expected: Vec<String> = (0..400).map(|n| format!("m{n}")).collect();
+    expected.sort_unstable();
+    assert_eq!(bodies, expected, "each once, as a copy or as the message");
+}

@@ -120,7 +120,7 @@ mod tests {
         let deliver = |stored: Option<Stored>| {
             Event::Deliver(Outgoing { bytes: Arc::from(&b""[..]), extra: Box::from(&b""[..]), stored })
         };
-        let stored = |again| Some(Stored { seq, prev: 0, again, regular: false, copy: false });
+        let stored = |again| Some(Stored { seq, prev: 0, again, regular: false });
         assert_eq!(delivered_after(&deliver(stored(false)), 1_007), Some(7));
         assert_eq!(delivered_after(&deliver(stored(false)), 900), Some(0), "the clock went back");
         assert_eq!(delivered_after(&deliver(stored(true)), 1_007), None);

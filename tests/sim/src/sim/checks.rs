@@ -68,6 +68,24 @@ impl Sim {
         found
     }
 
+    /// Positions after one of what is copied to a session: all that it did not send itself.
+    fn copied(&self, account: usize, jid: &str, after: u64) -> Vec<u64> {
+        let mut found = Vec::new();
+        let Some(owner) = self.owner(account) else { return found };
+        let (start, end) = schema::archives(owner, Seq(after), Seq::MAX);
+        let range = Range { cf: Cf::Archive, start, end, reverse: false };
+        let _ = self.server.store.scan(&range, &mut |key, value| {
+            if let (Some(seq), Some(row)) = (schema::archive_seq(key), Row::decode(value))
+                && row.copied
+                && !godwit_wire::rendered::has_attr(row.stanza, "from", jid)
+            {
+                found.push(seq.0);
+            }
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
     /// An account's delivery record as it is in the store.
     fn record(&self, account: usize) -> Option<Delivery> {
         let owner = self.owner(account)?;
@@ -111,18 +129,19 @@ impl Sim {
         let mut reading = Vec::new();
         self.server.hub.registry.each(&mut |live| {
             for entry in &live.sessions {
-                reading.push((format!("{}/{}", live.bare, entry.resource), entry.reads_from));
+                let jid = format!("{}/{}", live.bare, entry.resource);
+                reading.push((jid, entry.reads_from, entry.carbons_from));
             }
         });
         reading.sort();
         for client in self.clients.iter().filter(|client| client.is_online()) {
             let (jid, available) = (client.jid(), client.presence.is_some_and(|priority| priority >= 0));
-            let reads = reading.iter().any(|(there, from)| *there == jid && from.is_some());
+            let reads = reading.iter().any(|(there, from, _)| *there == jid && from.is_some());
             if available != reads {
                 self.notes.fail(|| format!("{jid} is available: {available}, and gets messages: {reads}"));
             }
         }
-        for (jid, from) in reading {
+        for (jid, from, copies_from) in reading {
             let Some(client) = self.clients.iter().find(|client| client.jid() == jid) else { continue };
             let (Some(lineage), Some(from)) = (client.lineage, from) else { continue };
             let got = &self.notes.ledger.lineages[lineage].got;
@@ -131,10 +150,16 @@ impl Sim {
                 let for_it = stored.resource.is_empty() || stored.resource == resource;
                 for_it && stored.seq > from && !got.contains(&stored.seq)
             };
-            if client.is_online()
-                && let Some(missed) = self.archive(client.account).into_iter().find(misses)
-            {
-                self.notes.fail(|| format!("{jid} never got {missed:?}, which came after {from:016x}"));
+            if !client.is_online() {
+                continue;
+            }
+            let missed = self.archive(client.account).into_iter().find(misses).map(|stored| stored.seq);
+            let uncopied = copies_from.and_then(|copies_from| {
+                let copied = self.copied(client.account, &jid, copies_from.max(from));
+                copied.into_iter().find(|seq| !got.contains(seq))
+            });
+            if let Some(missed) = missed.or(uncopied) {
+                self.notes.fail(|| format!("{jid} never got {missed:016x}, which came after {from:016x}"));
             }
         }
     }

@@ -65,6 +65,8 @@ pub struct Client {
     pub resource: String,
     /// It uses stream management.
     pub wants_sm: bool,
+    /// It uses carbons (XEP-0280).
+    pub wants_copies: bool,
     /// How far it has come.
     pub stage: Stage,
     /// Counts of its session.
@@ -111,6 +113,7 @@ impl Client {
             name: name.into(),
             resource: resource.into(),
             wants_sm,
+            wants_copies: me.is_multiple_of(2),
             stage: Stage::Off,
             counts: Counts::default(),
             queue: VecDeque::new(),

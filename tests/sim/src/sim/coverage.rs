@@ -68,6 +68,9 @@ points! {
     Subscribed => "two accounts see each other",
     RosterPushed => "a roster push arrived",
     IqAnswered => "an iq result came",
+    Copied => "a copy of a message to another session came",
+    CopiedSent => "a copy of another session's message came",
+    Inactive => "a client became inactive",
 }
 
 /// Counts by point.

@@ -1,8 +1,11 @@
 //! What clients do of their own accord.
 use super::client::{Client, Stage};
+use super::coverage::Point;
 use super::plan::NAMES;
 use super::run::Sim;
 use crate::world::DOMAIN;
+
+pub(crate) const ACTIVE: &str = "<active xmlns='urn:xmpp:csi:0'/>";
 
 impl Sim {
     /// A client does something.
@@ -39,6 +42,8 @@ impl Sim {
             74..94 => self.roster(me),
             94..97 => self.typing(me),
             97..98 => self.close(me),
+            98 => self.inactive(me),
+            99 => self.clients[me].say(ACTIVE),
             _ => {}
         }
     }
@@ -89,6 +94,11 @@ impl Sim {
              <composing xmlns='http://jabber.org/protocol/chatstates'/></message>"
         );
         self.clients[me].send(xml, None, &mut self.notes);
+    }
+
+    fn inactive(&mut self, me: usize) {
+        self.notes.hit(Point::Inactive);
+        self.clients[me].say("<inactive xmlns='urn:xmpp:csi:0'/>");
     }
 
     /// The client says goodbye, and is over with its session.

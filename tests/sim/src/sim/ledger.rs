@@ -160,6 +160,23 @@ impl Ledger {
         again
     }
 
+    /// The copy of a message that another session of the account sent arrived.
+    pub fn copied(&mut self, lineage: usize, message: Number, seq: u64, number: u32) {
+        let session = &mut self.lineages[lineage];
+        let (client, account) = (session.client, session.account);
+        session.unacked.push_back((number, seq));
+        let twice = !session.got.insert(seq);
+        let copy = self.copies.entry((account, seq)).or_default();
+        let known = *copy.message.get_or_insert(message);
+        copy.receivers.push(lineage);
+        if self.messages.get(message).is_none_or(|sent| sent.from == client) || known != message {
+            self.fail(|| format!("client {client} got a copy of {message} as {seq:016x}, which was {known}"));
+        }
+        if twice {
+            self.fail(|| format!("the copy of {message} ({seq:016x}) twice in session {lineage}"));
+        }
+    }
+
     /// A client says that it has everything up to `h`.
     pub fn client_acks(&mut self, lineage: usize, h: u32) {
         let session = &mut self.lineages[lineage];

@@ -142,6 +142,9 @@ impl Client {
         self.stage = Stage::Online;
         let left = std::mem::take(&mut self.left);
         self.get_roster(notes);
+        if self.wants_copies {
+            self.ask("set", "<enable xmlns='urn:xmpp:carbons:2'/>", notes);
+        }
         self.available(0, notes);
         if !left.is_empty() {
             notes.hit(Point::ResentAfterBind);

@@ -1,6 +1,7 @@
 //! How a run comes to rest: the faults end, everybody comes back; then all leave; then one of each account
 //! comes again.
 use super::client::{Client, Stage};
+use super::habits::ACTIVE;
 use super::plan::NAMES;
 use super::run::Sim;
 use std::sync::atomic::Ordering;
@@ -32,6 +33,8 @@ impl Sim {
             // Sessions that nobody will resume run out; whose client is here answers pings meanwhile.
             sim.server.hub.counters.detached.load(Ordering::Relaxed) > 0
         });
+        let awake = self.clients.iter_mut().filter(|client| client.is_online());
+        awake.for_each(|client| client.say(ACTIVE));
         self.quieten(|sim| {
             for me in 0..sim.clients.len() {
                 if sim.clients[me].is_online() && sim.clients[me].presence.is_none_or(|p| p < 0) {

@@ -10,7 +10,14 @@ use std::collections::BTreeMap;
 
 const ROSTER: &str = "jabber:iq:roster";
 const CLIENT: &str = "jabber:client";
+const CARBONS: &str = "urn:xmpp:carbons:2";
+const FORWARD: &str = "urn:xmpp:forward:0";
 const STANZA_IDS: &str = "urn:xmpp:sid:0";
+
+/// Which message it is.
+fn number(node: Node<'_>) -> Option<Number> {
+    node.attr("id")?.strip_prefix('m')?.parse().ok()
+}
 
 impl Client {
     /// An element of a session.
@@ -86,9 +93,44 @@ impl Client {
         }
     }
 
+    /// A message, or the copy of one that another session sent or was sent.
     fn message(&mut self, node: Node<'_>, notes: &mut Notes) {
-        let number = |id: &str| id.strip_prefix('m').and_then(|n| n.parse::<Number>().ok());
-        let message = node.attr("id").and_then(number);
+        let copy = |kind| node.child(kind, CARBONS)?.child("forwarded", FORWARD)?.child("message", CLIENT);
+        match (copy("sent"), copy("received")) {
+            (Some(message), _) => self.own_message(message, notes),
+            (_, Some(message)) => {
+                notes.hit(Point::Copied);
+                // One from memory may come between those from the archive when the session becomes available.
+                self.message_to_us(message, false, notes);
+            }
+            _ => self.message_to_us(node, self.reading, notes),
+        }
+    }
+
+    /// The copy of a message that another session of the account sent.
+    fn own_message(&mut self, node: Node<'_>, notes: &mut Notes) {
+        if node.child("body", CLIENT).is_none() {
+            return;
+        }
+        let (Some(message), Some(seq), Some(lineage)) = (number(node), self.stanza_id(node), self.lineage)
+        else {
+            let raw = String::from_utf8_lossy(node.raw()).into_owned();
+            return notes.fail(|| format!("{} got a copy of {raw}", self.jid()));
+        };
+        notes.hit(Point::CopiedSent);
+        let count = if self.counts.sm { self.counts.received } else { 0 };
+        notes.ledger.copied(lineage, message, seq, count);
+    }
+
+    /// The position that this account's stanza id names.
+    fn stanza_id(&self, node: Node<'_>) -> Option<u64> {
+        let bare = self.bare();
+        let own = |child: &Node<'_>| child.is("stanza-id", STANZA_IDS) && child.attr("by") == Some(&bare);
+        node.children().find(own).and_then(|child| u64::from_str_radix(child.attr("id")?, 16).ok())
+    }
+
+    fn message_to_us(&mut self, node: Node<'_>, ordered: bool, notes: &mut Notes) {
+        let message = number(node);
         if node.attr("type") == Some("error") {
             if let Some(message) = message {
                 notes.hit(Point::Bounced);
@@ -100,8 +142,7 @@ impl Client {
             return;
         }
         let bare = self.bare();
-        let own = |child: &Node<'_>| child.is("stanza-id", STANZA_IDS) && child.attr("by") == Some(&bare);
-        let id = node.children().find(own).and_then(|child| u64::from_str_radix(child.attr("id")?, 16).ok());
+        let id = self.stanza_id(node);
         let (Some(message), Some(seq), Some(lineage)) = (message, id, self.lineage) else {
             let raw = String::from_utf8_lossy(node.raw()).into_owned();
             return notes.fail(|| format!("{} got {raw}", self.jid()));
@@ -115,7 +156,7 @@ impl Client {
         let count = if self.counts.sm { self.counts.received } else { 0 };
         // One to another resource comes to this one because that is gone, and whenever that was seen.
         let own = node.attr("to").is_some_and(|to| to == bare || to == self.jid());
-        if notes.ledger.delivered(lineage, message, seq, count, self.reading && own) {
+        if notes.ledger.delivered(lineage, message, seq, count, ordered && own) {
             notes.hit(Point::Again);
         }
     }
