@@ -1,4 +1,4 @@
-"""Several devices of one account: carbons (XEP-0280), hints (XEP-0334), what is stored, client states (XEP-0352)."""
+"""Several devices of one account: carbons (XEP-0280), hints (XEP-0334), client states (XEP-0352)."""
 
 import json
 

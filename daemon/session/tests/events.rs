@@ -382,7 +382,7 @@ const KINDS: u32 = 23;
 
 /// What waits for an inactive client.
 fn presence(n: u64) -> Event {
-    let bytes: Arc<[u8]> = format!("<presence from='a@b/{}'/>", n % 5).into_bytes().into();
+    let bytes: std::sync::Arc<[u8]> = format!("<presence from='a@b/{}'/>", n % 5).into_bytes().into();
     Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None })
 }
 

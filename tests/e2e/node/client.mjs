@@ -5,7 +5,8 @@
 // It reads one JSON command per line from standard input and prints one JSON event per line:
 //   {"do": "start"} {"do": "send", "to", "body"} {"do": "roster"} {"do": "cut"} {"do": "stop"}
 //   {"do": "carbons"} {"do": "state", "state"}
-//   {"event": "copy", "kind", "from", "body"} {"event": "online", "jid"} "message" {"from", "body"} "presence" "roster" "resumed" "error" "offline"
+//   {"event": "copy", "kind", "from", "body"}
+//   {"event": "online", "jid"} "message" {"from", "body"} "presence" "roster" "resumed" "error" "offline"
 
 import { client, xml } from "@xmpp/client";
 import { createInterface } from "node:readline";
@@ -24,8 +25,8 @@ xmpp.on("stanza", (stanza) => {
   const from = stanza.attrs.from;
   for (const kind of ["sent", "received"]) {
     const copy = stanza.getChild(kind, "urn:xmpp:carbons:2");
-    const body = copy?.getChild("forwarded", "urn:xmpp:forward:0")?.getChild("message", "jabber:client")?.getChildText("body");
-    if (copy) return say("copy", { kind, from, body });
+    const message = copy?.getChild("forwarded", "urn:xmpp:forward:0")?.getChild("message");
+    if (copy) return say("copy", { kind, from, body: message?.getChildText("body") });
   }
   if (stanza.is("message")) say("message", { from, body: stanza.getChildText("body") });
   if (stanza.is("presence")) say("presence", { from, type: stanza.attrs.type ?? "available" });
