@@ -53,6 +53,8 @@ impl Sum {
 /// An examination under way.
 #[derive(Debug)]
 pub struct Examination {
+    /// Positions that count: older ones expire, row and index row each in its own time.
+    oldest: Seq,
     head: Seq,
     owners: HashMap<u64, Box<str>>,
     archives: HashMap<u64, Sum>,
@@ -63,9 +65,10 @@ pub struct Examination {
 }
 
 impl Examination {
-    /// Of a store whose last position is `head`.
-    pub fn new(head: Seq) -> Examination {
+    /// Of a store whose last position is `head`, and whose archives are whole from `oldest` on.
+    pub fn new(oldest: Seq, head: Seq) -> Examination {
         Examination {
+            oldest,
             head,
             owners: HashMap::new(),
             archives: HashMap::new(),
@@ -111,7 +114,7 @@ impl Examination {
         match cf {
             Cf::Archive => match (schema::archive_seq(key), Row::decode(value)) {
                 (Some(seq), Some(row)) => {
-                    if let Some(hash) = row.index().filter(|_| seq <= self.head) {
+                    if let Some(hash) = row.index().filter(|_| self.counts(seq)) {
                         self.archives.entry(owner).or_default().add(hash, seq);
                     }
                     true
@@ -119,7 +122,7 @@ impl Examination {
                 _ => false,
             },
             Cf::With => schema::with_parts(key).is_some_and(|(hash, seq)| {
-                if seq <= self.head {
+                if self.counts(seq) {
                     self.indices.entry(owner).or_default().add(hash, seq);
                 }
                 true
@@ -134,6 +137,10 @@ impl Examination {
             }
             _ => true,
         }
+    }
+
+    fn counts(&self, seq: Seq) -> bool {
+        self.oldest <= seq && seq <= self.head
     }
 
     fn name(&self, owner: u64) -> String {
@@ -171,7 +178,7 @@ impl Examination {
         for owner in owners {
             let (archive, index) = (self.archives.get(&owner), self.indices.get(&owner));
             if archive.copied().unwrap_or_default() != index.copied().unwrap_or_default()
-                && !index_matches(store, Owner(owner), self.head)?
+                && !index_matches(store, Owner(owner), &|seq| self.counts(seq))?
             {
                 let whose = self.name(owner);
                 self.findings.add(|| {
@@ -194,18 +201,18 @@ fn has_account(store: &dyn Read, owner: u64) -> Result<bool, StoreError> {
     Ok(record.is_some_and(|record| record.owner == owner))
 }
 
-/// Whether an account's archive and its index match, up to a position.
-fn index_matches(store: &dyn Read, owner: Owner, head: Seq) -> Result<bool, StoreError> {
+/// Whether an account's archive and its index match, as far as positions count.
+fn index_matches(store: &dyn Read, owner: Owner, counts: &dyn Fn(Seq) -> bool) -> Result<bool, StoreError> {
     for _ in 0..TRIES_MAX {
         let (mut archive, mut index) = (Sum::default(), Sum::default());
         scan(store, Cf::Archive, owner, &mut |key, value| {
             let hash = Row::decode(value).and_then(|row| row.index());
-            if let (Some(seq), Some(hash)) = (schema::archive_seq(key).filter(|seq| *seq <= head), hash) {
+            if let (Some(seq), Some(hash)) = (schema::archive_seq(key).filter(|seq| counts(*seq)), hash) {
                 archive.add(hash, seq);
             }
         })?;
         scan(store, Cf::With, owner, &mut |key, _| {
-            if let Some((hash, seq)) = schema::with_parts(key).filter(|(_, seq)| *seq <= head) {
+            if let Some((hash, seq)) = schema::with_parts(key).filter(|(_, seq)| counts(*seq)) {
                 index.add(hash, seq);
             }
         })?;
@@ -273,7 +280,11 @@ mod tests {
     }
 
     fn examine(store: &MemStore<()>, whole: bool) -> Vec<String> {
-        let mut examination = Examination::new(store.head());
+        examine_from(store, Seq(0), whole)
+    }
+
+    fn examine_from(store: &MemStore<()>, oldest: Seq, whole: bool) -> Vec<String> {
+        let mut examination = Examination::new(oldest, store.head());
         let (start, end) = schema::accounts();
         let range = Range { cf: Cf::Accounts, start, end, reverse: false };
         let mut feed = |cf: Cf, key: &[u8], value: &[u8]| examination.row(cf, key, value);
@@ -320,6 +331,8 @@ mod tests {
             let texts = examine(&store, true);
             assert!(matches!(&texts[..], [text] if text.contains(found)), "{texts:?}");
             assert_eq!(examine(&store, false), [""; 0], "not compared when rows could not be read");
+            let expired = examine_from(&store, Seq(seq.0 + 1), true);
+            assert_eq!(expired, [""; 0], "what expires goes in any order");
         }
     }
 

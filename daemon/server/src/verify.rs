@@ -1,8 +1,9 @@
 //! Reading the whole store to see whether it is whole: in the daemon on a thread of low priority, or by
 //! `godwitctl` on a store that no daemon has.
 use crate::admin::protocol::{Failure, FailureKind, Verified, Verifying};
+use godwit_modules::archive::ArchiveSettings;
 use godwit_modules::examination::Examination;
-use godwit_store::{Cf, Read, Rocks};
+use godwit_store::{Cf, Read, Rocks, Seq};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,9 +18,17 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Damaged places in a report; all are counted.
 const DAMAGE_MAX: usize = 100;
 
-/// Reads a store and judges it. `progress` hears the number of rows at each one.
-pub(crate) fn verify(store: &Rocks, progress: &mut dyn FnMut(u64)) -> Verified {
-    let mut examination = Examination::new(store.head());
+/// What expires while a verification runs may be gone in the middle of it.
+const EXPIRY_MARGIN_MS: u64 = 86_400_000;
+
+/// From where on archives are whole, if messages expire.
+pub(crate) fn whole_from(archive: &ArchiveSettings, now_ms: u64) -> Seq {
+    Seq(archive.oldest(now_ms.saturating_add(EXPIRY_MARGIN_MS)))
+}
+
+/// Reads a store and judges it; archives from `oldest` on. `progress` hears the number of rows at each one.
+pub(crate) fn verify(store: &Rocks, oldest: Seq, progress: &mut dyn FnMut(u64)) -> Verified {
+    let mut examination = Examination::new(oldest, store.head());
     let mut rows: BTreeMap<String, u64> = Cf::ALL.iter().map(|cf| (cf.name().to_owned(), 0)).collect();
     let mut count = 0;
     let damage = store.examine(&mut |cf, key, value| {
@@ -53,7 +62,7 @@ struct Job {
 
 impl Verification {
     /// Starts one, unless one is under way.
-    pub(crate) fn start(&self, store: Arc<Rocks>) -> Result<Verifying, Failure> {
+    pub(crate) fn start(&self, store: Arc<Rocks>, oldest: Seq) -> Result<Verifying, Failure> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(job) = slot.as_ref().filter(|job| job.done.get().is_none()) {
             return Ok(state(job));
@@ -61,7 +70,7 @@ impl Verification {
         let job = Arc::new(Job::default());
         let mine = Arc::clone(&job);
         let thread = std::thread::Builder::new().name("verify".into()).spawn(move || {
-            work(&mine, &store);
+            work(&mine, &store, oldest);
         });
         thread.map_err(|e| Failure::new(FailureKind::Failed, format!("no thread for it: {e}")))?;
         let begun = state(&job);
@@ -81,11 +90,11 @@ fn state(job: &Job) -> Verifying {
     Verifying { rows: job.rows.load(Ordering::Relaxed), done: job.done.get().cloned() }
 }
 
-fn work(job: &Job, store: &Rocks) {
+fn work(job: &Job, store: &Rocks, oldest: Seq) {
     // Without it the thread is as important as the others, which costs latency and nothing else.
     let _ = rustix::process::nice(NICE);
     tracing::info!("verifying the store");
-    let verified = verify(store, &mut |rows| {
+    let verified = verify(store, oldest, &mut |rows| {
         job.rows.store(rows, Ordering::Relaxed);
         if rows % ROWS_BETWEEN_PAUSES == 0 {
             std::thread::sleep(PAUSE);

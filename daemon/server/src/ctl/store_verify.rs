@@ -7,7 +7,7 @@ use super::way::{self, Found};
 use crate::admin::client::Client;
 use crate::admin::protocol::{Answer, Operations, Request, Verified, Verifying};
 use crate::config::Config;
-use crate::verify::verify;
+use crate::verify::{verify, whole_from};
 use godwit_store::{Options, Rocks, StoreError};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use std::fs::{File, OpenOptions};
@@ -77,7 +77,9 @@ fn read(config: &Config) -> Result<Verified, Failed> {
         },
         Err(error) => return Err(Failed::because(error)),
     };
-    let mut verified = verify(&store, &mut |rows| {
+    let archive = crate::run::hub_settings(config, [0; 32]).archive;
+    let oldest = whole_from(&archive, (godwit_edge::clock::system())());
+    let mut verified = verify(&store, oldest, &mut |rows| {
         if rows % STEP_ROWS == 0 {
             progress(rows);
         }

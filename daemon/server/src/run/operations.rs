@@ -2,6 +2,7 @@
 use super::daemon::Daemon;
 use crate::accounts::Access;
 use crate::admin::protocol::{Answer, Failure, Operations, ROWS_MAX, Request, SessionRow, Sessions};
+use crate::verify::whole_from;
 use crossbeam_channel::bounded;
 use godwit_modules::Completion;
 use godwit_modules::accounts::AccountError;
@@ -21,7 +22,10 @@ impl Operations for Daemon {
         match request {
             Request::Status => Ok(Answer::Status(Box::new(self.status()))),
             Request::Sessions { after } => Ok(Answer::Sessions(self.sessions(after.as_deref()))),
-            Request::StoreVerify => self.verification.start(Arc::clone(&self.store)).map(Answer::Verifying),
+            Request::StoreVerify => {
+                let oldest = whole_from(&self.hub.settings().archive, (self.clock)());
+                self.verification.start(Arc::clone(&self.store), oldest).map(Answer::Verifying)
+            }
             Request::StoreVerifying => self.verification.look().map(Answer::Verifying),
             accounts => self.account(&accounts),
         }
