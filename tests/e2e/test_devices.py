@@ -60,6 +60,7 @@ async def test_both_sides_reach_every_device_under_the_ids_of_the_archive(daemon
         sent = await phone.expect("message", copied("sent", "from the laptop"))
         archive = [result async for result in laptop.plugin["xep_0313"].iterate()]
         assert [result["mam_result"]["id"] for result in archive] == ids(copy) + ids(sent)
+        laptop.inbox.clear()
         await laptop.plugin["xep_0280"].disable()
         ann.send_message(mto=f"{jid}/phone", mbody="for the phone alone", mtype="chat")
         await phone.message("for the phone alone")
