@@ -1,5 +1,8 @@
 """The archive (XEP-0313) with slixmpp: paging, forms, metadata, preferences of the account, purging."""
 
+import asyncio
+import secrets
+
 from client import Client, clients
 from conftest import PASSWORD
 from slixmpp.exceptions import IqError
@@ -92,3 +95,28 @@ async def test_purging_with_and_without_a_running_daemon(own_daemon):
     ben = Client(daemon, jids[1], PASSWORD, PLUGINS)
     async with clients(ben):
         assert await bodies(ben) == []
+
+
+async def test_an_archive_that_is_too_large_loses_its_oldest_messages(own_daemon):
+    daemon = own_daemon(settings={"archive": {"bytes_per_account_max": 1 << 20}})
+    jids = ("ann@localhost", "ben@localhost")
+    for jid in jids:
+        daemon.add_account(jid, PASSWORD)
+    ann, ben = (Client(daemon, jid, PASSWORD, PLUGINS) for jid in jids)
+    count = 60
+    async with clients(ann, ben):
+        for number in range(count):
+            # Random, so that compression does not hide its size.
+            ann.send_message(mto=jids[1], mbody=f"{number} {secrets.token_hex(15_000)}", mtype="chat")
+        await ben.expect("message", lambda m: m["body"].startswith(f"{count - 1} "))
+        await ben.settle()
+    # The first look comes at the start.
+    daemon.restart()
+    ann = Client(daemon, jids[0], PASSWORD, PLUGINS)
+    async with clients(ann):
+        for _ in range(100):
+            left = [int(body.split()[0]) for body in await bodies(ann)]
+            if len(left) < count:
+                break
+            await asyncio.sleep(0.1)
+        assert 20 < len(left) < 40 and left == list(range(count - len(left), count)), left

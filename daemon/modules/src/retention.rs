@@ -41,7 +41,6 @@ pub fn surplus(store: &dyn Read, owner: u64, bytes_max: u64) -> Result<Option<u6
     let damaged = || StoreError::Corrupt(format!("the delivery record of account number {owner}"));
     // As it is saved, which may be less than has been delivered meanwhile, never more.
     let delivery = Delivery::load(saved.as_deref(), 0).ok_or_else(damaged)?;
-    let delivered = delivery.owed().first().map_or(delivery.frontier(), |first| first.saturating_sub(1));
     let (start, end) = schema::archives(Owner(owner), Seq(0), Seq::MAX);
     let (mut bytes, mut over) = (0, None);
     store.scan(&Range { cf: Cf::Archive, start, end, reverse: true }, &mut |key, value| {
@@ -52,14 +51,19 @@ pub fn surplus(store: &dyn Read, owner: u64, bytes_max: u64) -> Result<Option<u6
         over = schema::archive_seq(key);
         ControlFlow::Break(())
     })?;
-    let upto = over.map_or(0, |seq| seq.0.min(delivered));
-    let (start, end) = schema::archives(Owner(owner), Seq(0), Seq(upto));
-    let mut any = false;
-    store.scan(&Range { cf: Cf::Archive, start, end, reverse: false }, &mut |_, _| {
-        any = true;
-        ControlFlow::Break(())
+    let Some(over) = over else { return Ok(None) };
+    let (start, end) = schema::archives(Owner(owner), Seq(0), over);
+    let mut upto = None;
+    store.scan(&Range { cf: Cf::Archive, start, end, reverse: false }, &mut |key, value| {
+        let Some(seq) = schema::archive_seq(key) else { return ControlFlow::Continue(()) };
+        let waits = Row::decode(value).is_some_and(|row| row.incoming) && delivery.is_pending(seq.0);
+        if waits {
+            return ControlFlow::Break(());
+        }
+        upto = Some(seq.0);
+        ControlFlow::Continue(())
     })?;
-    Ok(any.then_some(upto))
+    Ok(upto)
 }
 
 #[cfg(test)]
@@ -186,6 +190,25 @@ mod tests {
         let key = schema::state(Owner(OWNER), schema::State::Delivery);
         let put = Op::Put { cf: Cf::State, key, value: delivery.save() };
         commit(&store, Tx { ops: vec![put], ..Tx::default() }, 200);
-        assert_eq!(surplus(&store, OWNER, 1), Ok(Some(Seq::at(20).0 - 1)));
+        assert_eq!(surplus(&store, OWNER, 1), Ok(Some(Seq::at(19).0)));
+    }
+
+    /// An account that only sends never saves a delivery record: its archive must not grow for ever for that.
+    #[test]
+    fn what_an_account_sent_waits_for_nobody() {
+        let store = MemStore::new();
+        let sent = Row {
+            incoming: false,
+            hidden: false,
+            copied: false,
+            with: "a@b",
+            resource: "",
+            stanza: b"<message></message>",
+        };
+        for n in 1..=10 {
+            let op = Op::Append { owner: Owner(OWNER), index: sent.index(), value: sent.encode() };
+            commit(&store, Tx { ops: vec![op], ..Tx::default() }, n);
+        }
+        assert_eq!(surplus(&store, OWNER, 1), Ok(Some(Seq::at(10).0)));
     }
 }
