@@ -99,6 +99,7 @@ impl ShardState {
             (Request::Persist(h), Some(bound)) => self.hub.persist(bound, h, here, &mut self.post),
             (Request::Report(inquiry), Some(bound)) => self.hub.inquiries.answer(inquiry, bound, None),
             (Request::SmEnabled, Some(bound)) => self.hub.resumable(bound),
+            (Request::Shed, _) => Counters::up(&self.hub.counters.shed),
             (Request::ClientState, Some(bound)) => self.hub.client_state(bound),
             (Request::Detach { bound, until }, _) => {
                 tracing::info!(jid = %bound.jid, "connection lost; session waits for resumption");

@@ -107,6 +107,7 @@ pub struct Counters {
     pub logins_failed: crate::login::Failures,
     pub resumed: AtomicU64,
     pub revived: AtomicU64,
+    pub shed: AtomicU64,
     pub sessions: AtomicU64,
     pub detached: AtomicU64,
     pub panics: AtomicU64,

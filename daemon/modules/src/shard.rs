@@ -147,6 +147,7 @@ impl ShardState {
             }
             match waiting.bound.deliver_detached(event, &self.settings) {
                 Detached::Kept => {}
+                Detached::Shed => Counters::up(&self.hub.counters.shed),
                 Detached::Unstored => self.hub.note_unstored(&waiting.bound),
                 Detached::Overflow => self.end_waiting(address.session, now),
             }

@@ -5,7 +5,7 @@
 
 use crate::csi::Held;
 use crate::{Ledger, Settings};
-use godwit_wire::Jid;
+use godwit_wire::{Jid, rendered};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -218,6 +218,23 @@ impl Bound {
     pub(crate) fn overflows(&self, settings: &Settings) -> bool {
         let count_max = UNACKED_STANZAS_MAX.saturating_add(settings.unacked_max);
         self.unacked_bytes > settings.unacked_bytes_max || self.unacked_len() > count_max
+    }
+
+    /// True if a stanza in no archive is dropped: it comes from somebody else, and takes room that the session
+    /// needs for itself. Or one could end another's session by sending it more than it can take. What is not
+    /// stored is promised to nobody.
+    pub(crate) fn sheds(&self, stanza: &[u8], congested: bool, settings: &Settings) -> bool {
+        let bytes = self.unacked_bytes.saturating_add(length(stanza));
+        let full = self.sm.is_some() && bytes > settings.unacked_bytes_max / 2;
+        let slow = congested && rendered::is_named(stanza, "message");
+        (full || slow) && self.is_foreign(stanza)
+    }
+
+    /// Sent by somebody else than the server or the account itself.
+    fn is_foreign(&self, stanza: &[u8]) -> bool {
+        let own = [self.jid.domain(), self.jid.bare_str()];
+        rendered::attr(stanza, "from").is_some()
+            && !own.into_iter().any(|from| rendered::has_attr(stanza, "from", from))
     }
 
     /// Bytes that may still be sent inline before the client acknowledges some. Without stream management

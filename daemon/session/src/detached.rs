@@ -10,6 +10,8 @@ pub enum Detached {
     Kept,
     /// The same, and it now keeps something that is in no archive and cannot be asked for again.
     Unstored,
+    /// It goes on waiting, without a stanza of somebody else's for which it has no room.
+    Shed,
     /// More than allowed is queued for it: the host has to end it. What is stored is not lost.
     Overflow,
 }
@@ -30,6 +32,9 @@ impl Bound {
                 None => {
                     let mut bytes = Vec::with_capacity(outgoing.bytes.len() + outgoing.extra.len());
                     splice(&mut bytes, &outgoing.bytes, &outgoing.extra);
+                    if self.sheds(&bytes, false, settings) {
+                        return Detached::Shed;
+                    }
                     unstored = !crate::ledger::is_presence(&bytes);
                     self.remember(Unacked::Inline(bytes.into()));
                 }

@@ -172,6 +172,8 @@ pub enum Request {
     /// `replay` set. The answer is for the connection that asked: if that is gone, the page is dropped, not
     /// passed on to another one. Rows that are gone from the archive are left out of it.
     Replay(Vec<u64>),
+    /// A stanza of somebody else's was dropped, for want of room; for metrics. No answer.
+    Shed,
     /// Write down what was sent, so that the session can be resumed after the daemon has died →
     /// [`Event::Recorded`]. One at a time.
     Record(Box<Record>),

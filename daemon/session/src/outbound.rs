@@ -23,8 +23,9 @@ impl Connection {
     /// Sends a stanza that is in no archive. While older ones are being sent again, or wait for their record
     /// (`ledger`), it takes its place behind them: the client's `h` counts in the order of arrival.
     pub(crate) fn send_inline(&mut self, bytes: Arc<[u8]>, cx: &mut Cx<'_>) {
-        if !matches!(self.state, State::Bound(_)) {
-            return;
+        let State::Bound(bound) = &self.state else { return };
+        if bound.sheds(&bytes, self.link.congested, cx.settings) {
+            return cx.out.requests.push(Request::Shed);
         }
         let out = self.goes_out(false);
         if out {

@@ -481,3 +481,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_peer_cannot_end_a_session_by_sending_it_more_than_it_can_take() {
+    let mut world = with_sm();
+    let room = support::settings().unacked_bytes_max as usize;
+    let from = |from: &str, bytes: usize| {
+        let body = "x".repeat(bytes);
+        let bytes = format!("<message from='{from}'><y>{body}</y></message>").into_bytes().into();
+        Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None })
+    };
+    wrote(&mut world);
+    world.event(0, from("mallory@example.org/m", room * 2 / 5));
+    assert!(wrote(&mut world).contains("<message"), "there is room for it");
+    world.event(0, from("mallory@example.org/m", room * 2 / 5));
+    assert_eq!(wrote(&mut world), "");
+    world.event(0, from("alice@example.org", room * 2 / 5));
+    assert!(wrote(&mut world).contains("<message"), "what is the account's own has the rest");
+    assert_eq!(world.host.shed, 1);
+    world.eof(0);
+    world.event(0, from("mallory@example.org/m", room * 2 / 5));
+    assert!(world.host.ended.is_empty() && world.host.detached.len() == 1, "nor while it waits");
+}

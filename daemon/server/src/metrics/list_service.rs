@@ -101,6 +101,11 @@ pub(super) const SERVICE: &[Metric] = &[
         s.one(get(&f.hub.detached))
     }),
     counter("godwit_sessions_resumed", "Sessions resumed.", |f, s| s.one(get(&f.hub.resumed))),
+    counter(
+        "godwit_stanzas_shed",
+        "Unstored stanzas dropped because their recipient had no room for them.",
+        |f, s| s.one(get(&f.hub.shed)),
+    ),
     counter("godwit_sessions_revived", "Sessions from before the start that were resumed.", |f, s| {
         s.one(get(&f.hub.revived))
     }),

@@ -45,6 +45,7 @@ impl Daemon {
             ("logins", &hub.logins),
             ("resumed", &hub.resumed),
             ("revived", &hub.revived),
+            ("shed", &hub.shed),
             ("panics", &hub.panics),
         ];
         let mut counters: BTreeMap<String, u64> =

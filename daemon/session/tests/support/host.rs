@@ -23,6 +23,7 @@ pub struct TestHost {
     pub accounts: BTreeMap<String, String>,
     pub due: VecDeque<(u32, Due)>,
     pub closed: HashSet<u32>,
+    pub shed: u32,
     pub tls: BTreeSet<u32>,
     /// Sessions and the connection of each.
     pub live: BTreeMap<SessionId, (u32, Jid)>,
@@ -205,6 +206,7 @@ impl Host for TestHost {
             Request::Stanza(_) if self.mute => {}
             Request::Stanza(stanza) => self.stanza(at, &stanza, cx.settings),
             Request::Acked(seqs) => self.acked.extend(seqs),
+            Request::Shed => self.shed += 1,
             Request::SmEnabled | Request::ClientState | Request::Report(_) => {}
             Request::Record(_) => conn.event(Event::Recorded(true), cx).unwrap(),
             Request::Persist(h) => conn.event(Event::Persisted { h, durable: true }, cx).unwrap(),
