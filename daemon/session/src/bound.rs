@@ -220,9 +220,9 @@ impl Bound {
         self.unacked_bytes > settings.unacked_bytes_max || self.unacked_len() > count_max
     }
 
-    /// True if a stanza in no archive is dropped: it comes from somebody else, and takes room that the session
-    /// needs for itself. Or one could end another's session by sending it more than it can take. What is not
-    /// stored is promised to nobody.
+    /// True if a stanza in no archive is dropped: it comes from somebody else, and takes room that the
+    /// session needs for itself. Or one could end another's session by sending it more than it can take.
+    /// What is not stored is promised to nobody.
     pub(crate) fn sheds(&self, stanza: &[u8], congested: bool, settings: &Settings) -> bool {
         let bytes = self.unacked_bytes.saturating_add(length(stanza));
         let full = self.sm.is_some() && bytes > settings.unacked_bytes_max / 2;
