@@ -143,6 +143,8 @@ pub(crate) fn count(origin: &Origin, h: u32) -> Op {
 /// What a session waits for.
 #[derive(Debug)]
 pub enum Written {
+    /// Nothing.
+    Who,
     /// [`Event::Recorded`].
     Record,
     /// [`Event::Persisted`].
@@ -173,11 +175,14 @@ impl Hub {
         }) else {
             return;
         };
-        let who = who(entry, secret);
-        let key = schema::session(Owner(owner), session.0, Part::Who);
-        let op = Op::Put { cf: Cf::Sessions, key, value: encode(&who) };
-        // With a full queue it is missing until the next change; the resumption is then refused.
-        let _ = self.submit(Tx { ops: vec![op], lazy: true, ..Tx::default() }, Completion::Unheard);
+        let (op, place) = (write_who(owner, entry, secret), entry.place);
+        let completion = Completion::Session { address: live.address(session), place, what: Written::Who };
+        let tx = Tx { ops: vec![op], lazy: true, ..Tx::default() };
+        if self.submit(tx, completion).is_err()
+            && let Some(entry) = live.session(session)
+        {
+            entry.unwritten = true;
+        }
     }
 
     /// Writes down what was sent to a session.
@@ -185,8 +190,15 @@ impl Hub {
         godwit_store::points::pass("sm::record");
         let out = Out { head: self.outside.store.head().0, record };
         let key = schema::session(Owner(bound.owner), bound.id.0, Part::Out);
-        let op = Op::Put { cf: Cf::Sessions, key, value: encode(&out) };
-        self.write_for(bound, place, Tx { ops: vec![op], ..Tx::default() }, Written::Record, post);
+        let mut ops = vec![Op::Put { cf: Cf::Sessions, key, value: encode(&out) }];
+        // A record that counts says too who the session is.
+        let unwritten = self.registry.with(bound.jid.bare_str(), |live| {
+            let entry = live.session(bound.id)?;
+            let secret = entry.secret.filter(|_| std::mem::take(&mut entry.unwritten))?;
+            Some(write_who(bound.owner, entry, secret))
+        });
+        ops.extend(unwritten.flatten());
+        self.write_for(bound, place, Tx { ops, ..Tx::default() }, Written::Record, post);
     }
 
     /// Writes down that a session without connection keeps what would be lost with the daemon: it is then not
@@ -247,7 +259,13 @@ impl Hub {
         if matches!(outcome, Err(TxError::Closing)) {
             return; // nothing more is sent without a record: the store notes no gap now
         }
+        if outcome.is_err() && matches!(what, Written::Who | Written::Record) {
+            self.registry.with(&address.bare, |live| {
+                live.session(address.session).into_iter().for_each(|entry| entry.unwritten = true);
+            });
+        }
         let event = match what {
+            Written::Who => return,
             Written::Record => Event::Recorded(outcome.is_ok()),
             // The count has changed since it was read: to a later one, as counts are written in their order.
             Written::Count(h) => {
@@ -274,6 +292,12 @@ impl Hub {
             Err(error) => tracing::error!(jid = %bound.jid, %error, "the store cannot be read"),
         }
     }
+}
+
+/// The change that says who a session is.
+fn write_who(owner: u64, entry: &Entry, secret: [u8; 16]) -> Op {
+    let key = schema::session(Owner(owner), entry.id.0, Part::Who);
+    Op::Put { cf: Cf::Sessions, key, value: encode(&who(entry, secret)) }
 }
 
 fn who(entry: &Entry, secret: [u8; 16]) -> Who {

@@ -57,6 +57,8 @@ pub struct Entry {
     pub interest: crate::pep::last::Interest,
     /// Seconds it then has for that.
     pub max_s: u32,
+    /// Who it is could not be written down: that goes with its next record.
+    pub unwritten: bool,
 }
 
 impl Entry {

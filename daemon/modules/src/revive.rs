@@ -336,6 +336,7 @@ fn rebuilt(
         directed: who.directed.iter().filter_map(|jid| Jid::parse(jid).ok()).collect(),
         secret: Some(secret),
         max_s,
+        unwritten: false,
         interest: Interest::default(),
     };
     Some((bound, entry))

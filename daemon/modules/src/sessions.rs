@@ -106,6 +106,7 @@ impl Hub {
             secret: None,
             interest: Interest::default(),
             max_s: 0,
+            unwritten: false,
         };
         let room = self.registry.with_or(
             &bare,

@@ -164,3 +164,24 @@ fn a_session_that_has_ended_is_not_revived_while_its_end_is_being_written() {
     let inbox = w.take(bob);
     assert!(inbox.contains("<failed "), "{inbox}");
 }
+
+#[test]
+fn presence_that_could_not_be_written_down_is_with_the_next_record() {
+    let mut w = world();
+    let alice = w.online("alice", "a");
+    let bob = w.login("bob", "phone");
+    w.send(bob, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
+    let enabled = w.take(bob);
+    let previd = enabled.split(" id='").nth(1).and_then(|rest| rest.split('\'').next()).unwrap_or_default();
+    w.store.fail_next(godwit_store::Fault::Failed);
+    w.send(bob, "<presence/>");
+    w.send(alice, &message("bob@example.org", "chat", "one"));
+    assert_eq!(bodies(&w.take(bob)), ["one"]);
+    let mut w = w.crash();
+    let (alice, bob) = (w.online("alice", "a"), w.authenticate("bob"));
+    w.send(bob, &resume(previd, 2));
+    w.send(alice, &message("bob@example.org", "chat", "two"));
+    let inbox = w.take(bob);
+    assert!(inbox.contains("<resumed "), "{inbox}");
+    assert_eq!(bodies(&inbox), ["two"]);
+}
