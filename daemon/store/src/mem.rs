@@ -142,6 +142,11 @@ impl<C> MemStore<C> {
         MemStore::holding(rows, self.queue_max)
     }
 
+    /// The last round that had something to write failed.
+    pub fn is_failing(&self) -> bool {
+        self.writing().sequencer.failed()
+    }
+
     /// Rounds that no sync has covered yet.
     pub fn unsynced(&self) -> usize {
         self.writing().unsynced.len()

@@ -26,6 +26,11 @@ impl Sequencer {
         self.failed = !ok;
     }
 
+    /// No round was written since one that was not.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed
+    }
+
     /// The number that marks the end of a time in which rounds failed, if this round is to do that.
     pub(crate) fn gap(&mut self, now_ms: u64) -> Option<Seq> {
         if self.failed { self.next(now_ms) } else { None }

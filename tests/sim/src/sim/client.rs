@@ -90,6 +90,8 @@ pub struct Client {
     pub retry_at: u64,
     /// Resumed, and the replay may not be through.
     pub replaying: bool,
+    /// It will not resume.
+    pub(crate) gives_up: bool,
     /// The server has been restarted since the session began.
     pub over_restart: bool,
     /// Iqs that await an answer: id, and stanzas sent before.
@@ -125,6 +127,7 @@ impl Client {
             reading: false,
             retry_at: 0,
             replaying: false,
+            gives_up: false,
             over_restart: false,
             asked: BTreeMap::new(),
             roster: None,
@@ -165,8 +168,17 @@ impl Client {
         self.retry_at = retry_at;
         self.replaying = false;
         self.asked.clear();
-        if self.counts.previd.is_none() {
+        if std::mem::take(&mut self.gives_up) || self.counts.previd.is_none() {
             self.forget();
+        }
+    }
+
+    /// The session will not be resumed, once its connection has gone.
+    pub fn give_up(&mut self) {
+        if matches!(self.stage, Stage::Off) {
+            self.forget();
+        } else {
+            self.gives_up = true;
         }
     }
 

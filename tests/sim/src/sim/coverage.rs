@@ -43,6 +43,7 @@ points! {
     CrashBeforePost => "killed with notes under way",
     CrashKeptUnsynced => "killed, rounds without sync were kept",
     CrashLostUnsynced => "killed, rounds without sync were lost",
+    CrashWhileFailing => "killed while writes failed",
     ClockForward => "the clock jumped forward",
     ClockBack => "the clock had gone back at a restart",
     Resumed => "a session was resumed",

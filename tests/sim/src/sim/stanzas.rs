@@ -176,12 +176,15 @@ impl Client {
                 self.send(format!("<iq type='result' id='{id}'/>"), None, notes);
             }
             _ => {
-                if let Some(before) = self.asked.remove(&id) {
+                let asked = self.asked.remove(&id);
+                if let Some(before) = asked {
                     notes.hit(Point::IqAnswered);
                     self.answered(before, notes);
                 }
                 if let Some(query) = node.child("query", ROSTER) {
-                    self.roster = Some(BTreeMap::new());
+                    // An answer that was on its way when the session moved may come behind a push that is newer:
+                    // then the client does not know its roster.
+                    self.roster = asked.map(|_| BTreeMap::new());
                     self.roster_items(query);
                 }
             }
