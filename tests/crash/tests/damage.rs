@@ -26,6 +26,16 @@ struct Damaged {
     godwitd: PathBuf,
 }
 
+/// A daemon that is killed also when the test fails.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // If it has ended already there is nothing to do.
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
 impl Damaged {
     /// A store as `kill -9` leaves it, with rows in table files and in the log.
     fn new() -> Self {
@@ -53,10 +63,10 @@ impl Damaged {
         drop(listener);
         fs::create_dir(own.dir.path().join("data")).expect("data");
         (0..ACCOUNTS / 2).for_each(|n| own.add(n));
-        let mut daemon = own.start();
-        own.await_ready(&mut daemon);
+        let mut daemon = Killed(own.start());
+        own.await_ready(&mut daemon.0);
         (ACCOUNTS / 2..ACCOUNTS).for_each(|n| own.add(n));
-        daemon.kill().and_then(|()| daemon.wait()).expect("killed");
+        drop(daemon);
         own
     }
 
