@@ -7,6 +7,7 @@
 use crate::backlog::IdleTable;
 use crate::delivery::Delivery;
 use crate::note::Address;
+use crate::pep::last::Interest;
 use crate::xep0280_carbons::Runs;
 use godwit_session::{Millis, Place, SessionId};
 use godwit_wire::Jid;
@@ -62,6 +63,30 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// A session that was just bound.
+    pub fn new(id: SessionId, resource: &str, place: Place, peer: Option<IpAddr>, since_ms: Millis) -> Entry {
+        Entry {
+            id,
+            resource: resource.into(),
+            place,
+            peer,
+            since_ms,
+            presence: None,
+            priority: 0,
+            inactive: false,
+            interested: false,
+            reads_from: None,
+            carbons_from: None,
+            copied: Runs::default(),
+            posted: 0,
+            directed: Vec::new(),
+            secret: None,
+            interest: Interest::default(),
+            max_s: 0,
+            unwritten: false,
+        }
+    }
+
     /// Gets messages to the bare JID.
     pub fn reads(&self) -> bool {
         self.reads_from.is_some()

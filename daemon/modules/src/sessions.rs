@@ -6,9 +6,7 @@ use crate::effects::Effects;
 use crate::hub::{Counters, Hub, Origin};
 use crate::module::Closing;
 use crate::note::{Address, Note, Poster};
-use crate::pep::last::Interest;
 use crate::registry::{Entry, Live};
-use crate::xep0280_carbons::Runs;
 use godwit_session::{
     Account, BindFailure, Bound, ConnId, Credentials, Event, Millis, Place, Reply, ScramHash, SessionId,
     Unacked, keys,
@@ -88,26 +86,7 @@ impl Hub {
             );
         }
         let settings = self.settings();
-        let entry = Entry {
-            id,
-            resource: resource.into(),
-            place,
-            peer,
-            since_ms: now,
-            presence: None,
-            priority: 0,
-            inactive: false,
-            interested: false,
-            reads_from: None,
-            carbons_from: None,
-            copied: Runs::default(),
-            posted: 0,
-            directed: Vec::new(),
-            secret: None,
-            interest: Interest::default(),
-            max_s: 0,
-            unwritten: false,
-        };
+        let entry = Entry::new(id, resource, place, peer, now);
         let room = self.registry.with_or(
             &bare,
             || self.load(account.owner, &bare),

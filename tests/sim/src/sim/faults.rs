@@ -155,8 +155,8 @@ impl Sim {
         let down_ms = self.dice.between(1, 500);
         self.pass(down_ms);
         if self.server.store.is_failing() {
-            // What sessions were sent while nothing could be written is in no record, and a restart cannot know
-            // of that: only then may a resumption repeat, or leave out. Clients begin anew.
+            // What sessions were sent while nothing could be written is in no record, and a restart cannot
+            // know of that: only then may a resumption repeat, or leave out. Clients begin anew.
             self.notes.hit(Point::CrashWhileFailing);
             self.clients.iter_mut().for_each(super::client::Client::give_up);
         }
