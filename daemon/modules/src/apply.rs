@@ -46,11 +46,11 @@ impl Hub {
                     self.to_each(&bare, &bytes, post, |entry| entry.presence.is_some());
                 }
                 Effect::ToInterested { bare, bytes } => {
-                    self.to_each(&bare, &bytes, post, |entry| entry.interested)
+                    self.to_each(&bare, &bytes, post, |entry| entry.interested.is_some())
                 }
                 Effect::Carbons(on) => self.carbons(origin, on),
-                Effect::Interested => {
-                    self.entry(origin, |entry| entry.interested = true);
+                Effect::Interested(version) => {
+                    self.entry(origin, |entry| entry.interested = Some(version));
                 }
                 Effect::Presence { bytes, priority } => self.presence(origin, bytes, priority, post),
                 Effect::Directed(to, true) => {

@@ -28,7 +28,8 @@ pub(crate) struct Who {
     pub(crate) max_s: u32,
     pub(crate) presence: Option<Vec<u8>>,
     pub(crate) priority: i8,
-    pub(crate) interested: bool,
+    /// Version of the roster that it got.
+    pub(crate) interested: Option<u64>,
     /// Copies after this position (XEP-0280).
     pub(crate) carbons_from: Option<u64>,
     /// Copies that it was sent from memory.

@@ -82,8 +82,8 @@ pub enum Effect {
         /// Rendered stanza.
         bytes: Arc<[u8]>,
     },
-    /// The origin asked for its roster.
-    Interested,
+    /// The origin asked for its roster, and got this version.
+    Interested(u64),
     /// The origin's presence: available with a priority, or unavailable.
     Presence {
         /// Rendered without `to`; `None` is unavailable.

@@ -148,10 +148,17 @@ impl Wanted {
 }
 
 impl Hub {
-    /// Queues the reading of a page of at most `rows_max` messages after a position.
-    pub(crate) fn fetch(self: &Arc<Self>, wanted: Wanted, after: u64, rows_max: u32, post: &mut Poster) {
+    /// Queues the reading of a page of at most `rows_max` messages after a position, for this fetch.
+    pub(crate) fn fetch(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        (after, fetch): (u64, u32),
+        rows_max: u32,
+        post: &mut Poster,
+    ) {
         self.read_for(wanted, post, move |hub, wanted| {
-            hub.page(wanted, after, usize::try_from(rows_max).unwrap_or(1))
+            let page = hub.page(wanted, after, usize::try_from(rows_max).unwrap_or(1))?;
+            Ok(FeedPage { fetch, ..page })
         });
     }
 

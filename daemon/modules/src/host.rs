@@ -87,8 +87,8 @@ impl ShardState {
                 self.hub.trace.at_shard(here.shard, step, bound.id, &seqs, cx.now);
                 self.hub.acked(&bound.jid.bare_str().into(), &seqs);
             }
-            (Request::Fetch { after, rows_max }, Some(bound)) => {
-                self.hub.fetch(wanted(bound, here), after, rows_max, &mut self.post);
+            (Request::Fetch { after, rows_max, fetch }, Some(bound)) => {
+                self.hub.fetch(wanted(bound, here), (after, fetch), rows_max, &mut self.post);
             }
             (Request::Replay(seqs), Some(bound)) => {
                 self.hub.replay(wanted(bound, here), seqs, &mut self.post);

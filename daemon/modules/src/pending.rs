@@ -295,7 +295,7 @@ fn handled(origin: &Origin, counted: bool) -> Event {
 
 /// Changes what is written down of the origin's session.
 fn changes_session(effect: &Effect) -> bool {
-    matches!(effect, Effect::Interested | Effect::Presence { .. } | Effect::Directed(..))
+    matches!(effect, Effect::Interested(_) | Effect::Presence { .. } | Effect::Directed(..))
 }
 
 fn take(cell: &Mutex<Option<Box<Stanza>>>) -> Option<Box<Stanza>> {

@@ -38,8 +38,8 @@ pub struct Entry {
     pub priority: i8,
     /// Its client is inactive (XEP-0352): told to administrators, and to nobody else.
     pub inactive: bool,
-    /// Asked for its roster, so it gets roster pushes (RFC 6121 §2.1.6).
-    pub interested: bool,
+    /// Asked for its roster, so it gets roster pushes (RFC 6121 §2.1.6): the version that it got.
+    pub interested: Option<u64>,
     /// Messages to the bare JID up to here are only for it if they are pending; later ones are for it in any
     /// case. `None` while it gets none (unavailable or negative priority).
     pub reads_from: Option<u64>,
@@ -74,7 +74,7 @@ impl Entry {
             presence: None,
             priority: 0,
             inactive: false,
-            interested: false,
+            interested: None,
             reads_from: None,
             carbons_from: None,
             copied: Runs::default(),

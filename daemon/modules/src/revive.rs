@@ -104,8 +104,13 @@ impl Hub {
         if at.lost > 0 {
             return Err(Refused::Lost("answers are lost"));
         }
-        let has = at.has.clone();
         let record = rows.out.as_ref().map(|out| out.record.clone()).unwrap_or_default();
+        if let Some(got) = rows.who.interested
+            && got.max(record.pushed) != roster::version(store, owner).map_err(|e| unread(&e))?.1
+        {
+            return Err(Refused::Lost("the roster has changed"));
+        }
+        let has = at.has.clone();
         let (bound, mut entry) =
             rebuilt(wish, &rows, &record, at, now).ok_or(Refused::Lost("its address"))?;
         let (jid, reads) = (bound.jid.clone(), entry.reads());
@@ -213,9 +218,9 @@ impl Hub {
         let (owner, session) = (wish.account.owner, wish.session.0);
         let store = &*self.outside.store;
         let rows = durable::read(store, owner, session).ok().flatten()?;
-        if let Ok(at) = self.continue_at(owner, &rows, wish.h)
-            && at.acked == wish.h
-        {
+        // One that claims more than is known got what could not be written down while the disk was full: after all
+        // the rest. (If it lies, it takes messages from nobody but itself.)
+        if let Ok(at) = self.continue_at(owner, &rows, wish.h) {
             self.acked_offline(owner, &wish.address().bare, &at.has);
         }
         match durable::bury(store, owner, session, wish.secret, rows.h) {
@@ -316,7 +321,7 @@ fn rebuilt(
         .then(|| Box::new(Positions { list: record.ahead.iter().copied().collect() }));
     bound.unacked = at.again.into_iter().map(Unacked::Stored).collect();
     let (secret, max_s) = (who.secret, who.max_s);
-    let ledger = Some(Ledger::new(0, rows.h));
+    let ledger = Some(Ledger::new(0, rows.h).with_push(record.pushed));
     bound.sm = Some(Box::new(Sm { secret, resume: true, max_s, acked: at.acked, ledger }));
     let entry = Entry {
         id: wish.session,

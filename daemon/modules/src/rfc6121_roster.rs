@@ -40,8 +40,8 @@ impl Module for Roster {
 }
 
 fn get(cx: &Cx<'_>, iq: &Iq<'_>, fx: &mut Effects) -> Result<(), StanzaError> {
-    fx.then(Effect::Interested);
     let (bytes, version) = roster::version(cx.store, cx.origin.owner).map_err(unreadable)?;
+    fx.then(Effect::Interested(version));
     // A change that is committed after this was read and before the session counts as interested would be in
     // neither the result nor a push, and one whose push comes first would be undone by the older result.
     fx.guard(

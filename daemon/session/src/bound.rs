@@ -43,6 +43,8 @@ pub struct Feed {
     pub mode: FeedMode,
     /// Messages to the bare JID after this position were new when the feed started.
     pub new_after: u64,
+    /// Pages asked for so far, modulo 2^32.
+    pub fetches: u32,
 }
 
 /// One stanza sent and not yet acknowledged by the client.
@@ -118,7 +120,7 @@ impl Bound {
             handled: 0,
             earlier: 0,
             answered: None,
-            feed: Feed { last: 0, mode: FeedMode::Off, new_after: 0 },
+            feed: Feed { last: 0, mode: FeedMode::Off, new_after: 0, fetches: 0 },
             ahead: None,
             unacked: VecDeque::new(),
             unacked_bytes: 0,
@@ -186,7 +188,10 @@ impl Bound {
     pub(crate) fn remember(&mut self, sent: Unacked) {
         match &sent {
             Unacked::Inline(_) if self.sm.is_none() => return,
-            Unacked::Inline(bytes) => self.unacked_bytes = self.unacked_bytes.saturating_add(length(bytes)),
+            Unacked::Inline(bytes) => {
+                self.unacked_bytes = self.unacked_bytes.saturating_add(length(bytes));
+                self.note_push(bytes);
+            }
             Unacked::Stored(_) => {}
         }
         self.unacked.push_back(sent);

@@ -167,6 +167,8 @@ pub enum Request {
         after: u64,
         /// Most rows wanted.
         rows_max: u32,
+        /// Which of the session's fetches this is.
+        fetch: u32,
     },
     /// Stored messages at these positions again, in this order (after a resumption) → [`Event::Feed`] with
     /// `replay` set. The answer is for the connection that asked: if that is gone, the page is dropped, not
@@ -280,6 +282,8 @@ pub struct FeedPage {
     /// Position after which it was read, [`Request::Fetch`]'s `after`: a page that does not join on to what
     /// the session has sent (its mode changed meanwhile) is dropped.
     pub after: u64,
+    /// The fetch that it answers. An answer to an earlier one (the feed was stopped and started again) is dropped.
+    pub fetch: u32,
     /// Rows, in order.
     pub rows: Vec<FeedRow>,
     /// All positions up to here were looked at.

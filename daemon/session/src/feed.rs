@@ -69,7 +69,9 @@ impl Connection {
             // another. Otherwise a message that is gone from the archive before it is read would be asked for
             // without end.
             bound.feed.mode = FeedMode::CatchUp { head: 0, fetching: true };
-            cx.out.requests.push(Request::Fetch { after: bound.feed.last, rows_max: PAGE_ROWS_MAX });
+            bound.feed.fetches = bound.feed.fetches.wrapping_add(1);
+            let (after, fetch) = (bound.feed.last, bound.feed.fetches);
+            cx.out.requests.push(Request::Fetch { after, rows_max: PAGE_ROWS_MAX, fetch });
         }
     }
 
@@ -85,7 +87,7 @@ impl Connection {
         }
         let State::Bound(bound) = &mut self.state else { return };
         let FeedMode::CatchUp { head, fetching: true } = bound.feed.mode else { return };
-        if page.after > bound.feed.last {
+        if page.fetch != bound.feed.fetches || page.after > bound.feed.last {
             return;
         }
         let upto = page.rows.last().map_or(page.upto, |row| row.seq.max(page.upto));

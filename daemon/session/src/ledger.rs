@@ -33,6 +33,8 @@ pub struct Ledger {
     pub implicit: bool,
     /// Stanzas acknowledged since the last record.
     since: u32,
+    /// As [`Record::pushed`].
+    pub pushed: u64,
 }
 
 /// A record on its way to the store.
@@ -70,6 +72,8 @@ pub struct Record {
     pub reads: bool,
     /// Positions beyond `last` that were sent already.
     pub ahead: Vec<u64>,
+    /// Version of the newest roster push among all that was sent; 0 for none.
+    pub pushed: u64,
 }
 
 /// A record and the client's `h` put together.
@@ -140,6 +144,11 @@ impl Ledger {
     pub fn new(recorded: u32, handled: u32) -> Ledger {
         Ledger { recorded, handled, ..Ledger::default() }
     }
+
+    /// With the version of the newest roster push that was sent.
+    pub fn with_push(self, pushed: u64) -> Ledger {
+        Ledger { pushed, ..self }
+    }
 }
 
 impl Bound {
@@ -166,6 +175,7 @@ impl Bound {
             new_after: self.feed.new_after,
             reads: self.feed.mode != FeedMode::Off,
             ahead: self.ahead.as_ref().map(|ahead| ahead.list.iter().copied().collect()).unwrap_or_default(),
+            pushed: self.ledger().map_or(0, |ledger| ledger.pushed),
         };
         for unacked in &self.unacked {
             match (unacked, record.sent.last_mut()) {
@@ -177,6 +187,16 @@ impl Bound {
             }
         }
         record
+    }
+
+    /// Remembers the version of a roster push (RFC 6121 §2.1.6): it is how a revived session knows whether it missed
+    /// one.
+    pub(crate) fn note_push(&mut self, stanza: &[u8]) {
+        if let Some(ledger) = self.ledger_mut()
+            && let Some(version) = pushed_version(stanza)
+        {
+            ledger.pushed = ledger.pushed.max(version);
+        }
     }
 
     /// The feed starts or stops: until a new record says so, nothing goes without mention.
@@ -249,6 +269,14 @@ impl Bound {
     }
 }
 
+/// Version in a roster push as the server writes it.
+fn pushed_version(stanza: &[u8]) -> Option<u64> {
+    let rest = stanza.strip_prefix(b"<iq type='set'")?;
+    let text = std::str::from_utf8(rest).ok()?;
+    let (_, query) = text.split_once("<query xmlns='jabber:iq:roster' ver='")?;
+    query.split('\'').next()?.parse().ok()
+}
+
 /// Presence is asked for again after a crash.
 pub(crate) fn is_presence(stanza: &[u8]) -> bool {
     stanza.starts_with(b"<presence")
@@ -260,6 +288,13 @@ impl Connection {
     pub(crate) fn goes_out(&self, regular: bool) -> bool {
         let State::Bound(bound) = &self.state else { return false };
         self.link.replay.is_none() && bound.ledger().is_none_or(|ledger| regular && ledger.implicit)
+    }
+
+    /// Something that could be sent waits for a record.
+    pub(crate) fn waits_for_record(&self) -> bool {
+        let State::Bound(bound) = &self.state else { return false };
+        self.link.replay.is_some()
+            && bound.ledger().is_some_and(|ledger| ledger.recorded < bound.unacked_len())
     }
 
     /// Has the session recorded, unless a record is under way: then its end looks again.
@@ -274,6 +309,7 @@ impl Connection {
     /// The record is durable, or has failed: what it covers goes out.
     pub(crate) fn after_recorded(&mut self, durable: bool, cx: &mut Cx<'_>) {
         self.replay_on(cx);
+        self.answer_asked(cx);
         let State::Bound(bound) = &self.state else { return };
         let Some(ledger) = bound.ledger() else { return };
         let unsaid = !ledger.implicit && bound.feed.mode != FeedMode::Off;
@@ -308,7 +344,7 @@ mod tests {
 
     fn record() -> Record {
         let sent = vec![Sent::Stored(5), Sent::Presence(2), Sent::Other(1), Sent::Stored(7)];
-        Record { acked: u32::MAX, sent, last: 8, new_after: 4, reads: true, ahead: Vec::new() }
+        Record { acked: u32::MAX, sent, last: 8, new_after: 4, reads: true, ahead: Vec::new(), pushed: 0 }
     }
 
     #[test]

@@ -79,6 +79,10 @@ impl Connection {
     pub(crate) fn answer_asked(&mut self, cx: &mut Cx<'_>) {
         let State::Bound(bound) = &self.state else { return };
         let Some((oldest, newest)) = self.link.asked else { return };
+        // An error that says "this was not taken" must not come behind the count that says "it was handled".
+        if self.waits_for_record() {
+            return self.record(cx);
+        }
         let (durable, handled) = (bound.durable_h(), bound.handled);
         let reached =
             |h: u32, target: u32| bound.received.wrapping_sub(h) <= bound.received.wrapping_sub(target);

@@ -258,10 +258,11 @@ impl Model {
     fn answer(&mut self) {
         let row = |seq: u64| FeedRow { seq, bytes: message(seq).into(), regular: true };
         let page = match self.host.asked.pop_front() {
-            Some(Request::Fetch { after, rows_max }) => {
+            Some(Request::Fetch { after, rows_max, fetch }) => {
                 let upto = self.posted.min(after + u64::from(rows_max.min(3)));
                 let rows = (after + 1..=upto).map(row).collect();
-                FeedPage { after, rows, upto, end: upto == self.posted, replay: false, failed: false }
+                let end = upto == self.posted;
+                FeedPage { after, fetch, rows, upto, end, replay: false, failed: false }
             }
             Some(Request::Replay(seqs)) => {
                 FeedPage { rows: seqs.into_iter().map(row).collect(), replay: true, ..FeedPage::default() }

@@ -293,3 +293,47 @@ fn a_revived_session_hears_of_what_was_published_meanwhile_and_after() {
     w.send(laptop, &publish("three"));
     assert!(w.take(bob).contains("id='three'"));
 }
+
+#[test]
+fn a_client_whose_roster_changed_meanwhile_has_to_ask_for_it_again() {
+    let mut w = world(&["alice", "bob"]);
+    let id = w.login("bob", "phone");
+    w.send(id, &format!("<enable xmlns='{SM}' resume='true'/>"));
+    let enabled = w.take(id);
+    let key = enabled.split_once(" id='").and_then(|(_, rest)| rest.split('\'').next()).unwrap_or_default();
+    w.send(id, "<iq type='get' id='r'><query xmlns='jabber:iq:roster' ver=''/></iq><presence/>");
+    w.send(
+        id,
+        "<iq type='set' id='s'><query xmlns='jabber:iq:roster'><item jid='x@example.org'/></query></iq>",
+    );
+    let got = stanzas(&w.take(id));
+    let mut w = w.crash();
+    let (bob, inbox) = resume(&mut w, "bob", key, got);
+    assert!(inbox.contains("<resumed "), "it has seen its own push: {inbox}");
+    let got = got + stanzas(&inbox) + stanzas(&w.take(bob));
+    let mut w = w.crash();
+    let desk = w.online("bob", "desk");
+    w.send(
+        desk,
+        "<iq type='set' id='s'><query xmlns='jabber:iq:roster'><item jid='y@example.org'/></query></iq>",
+    );
+    let (_, inbox) = resume(&mut w, "bob", key, got);
+    assert!(inbox.contains("<failed "), "{inbox}");
+}
+
+#[test]
+fn what_was_sent_while_nothing_could_be_written_counts_after_the_rest() {
+    let mut w = world(&["alice", "bob"]);
+    let alice = w.online("alice", "a");
+    let (bob, key, got) = sm(&mut w, "bob", "phone");
+    w.send(alice, &message("bob@example.org", "one"));
+    w.take(bob);
+    w.store.fail_next(godwit_store::Fault::Full);
+    w.send(bob, "<iq type='get' id='p' to='example.org'><ping xmlns='urn:xmpp:ping'/></iq>");
+    assert!(w.take(bob).contains("id='p'"), "it is answered all the same");
+    let mut w = w.crash();
+    let (_, inbox) = resume(&mut w, "bob", &key, got + 2);
+    assert!(inbox.contains("<failed "), "{inbox}");
+    let bob = w.online("bob", "phone");
+    assert_eq!(bodies(&w.take(bob)), [""; 0], "it had the message, and what came after it");
+}

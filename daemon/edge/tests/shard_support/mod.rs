@@ -83,9 +83,9 @@ impl Host for Toy {
                     .unwrap();
             }
             Request::Acked(seqs) => seen.acked.extend(seqs),
-            Request::Fetch { after, .. } => {
+            Request::Fetch { after, fetch, .. } => {
                 seen.fetches.push(after);
-                let page = FeedPage { upto: after, after, end: true, ..FeedPage::default() };
+                let page = FeedPage { upto: after, after, fetch, end: true, ..FeedPage::default() };
                 conn.event(Event::Feed(Box::new(page)), cx).unwrap();
             }
             Request::End { .. } | Request::Detach { .. } => seen.ended += 1,

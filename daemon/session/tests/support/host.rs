@@ -143,11 +143,11 @@ impl TestHost {
 impl TestHost {
     fn page(&mut self, at: ConnId, request: &Request) {
         let page = match request {
-            Request::Fetch { after, rows_max } => {
+            Request::Fetch { after, rows_max, fetch } => {
                 let rows = self.rows(|seq| seq > *after, *rows_max as usize);
                 let upto = rows.last().map_or(*after, |row| row.seq);
                 let end = self.archive.last().is_none_or(|(seq, _)| *seq <= upto);
-                FeedPage { after: *after, rows, upto, end, ..FeedPage::default() }
+                FeedPage { after: *after, fetch: *fetch, rows, upto, end, ..FeedPage::default() }
             }
             Request::Replay(seqs) => {
                 let rows = self.rows(|seq| seqs.contains(&seq), seqs.len());
