@@ -282,7 +282,8 @@ pub struct FeedPage {
     /// Position after which it was read, [`Request::Fetch`]'s `after`: a page that does not join on to what
     /// the session has sent (its mode changed meanwhile) is dropped.
     pub after: u64,
-    /// The fetch that it answers. An answer to an earlier one (the feed was stopped and started again) is dropped.
+    /// The fetch that it answers. An answer to an earlier one (the feed was stopped and started again) is
+    /// dropped.
     pub fetch: u32,
     /// Rows, in order.
     pub rows: Vec<FeedRow>,

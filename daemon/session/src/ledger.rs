@@ -189,8 +189,8 @@ impl Bound {
         record
     }
 
-    /// Remembers the version of a roster push (RFC 6121 §2.1.6): it is how a revived session knows whether it missed
-    /// one.
+    /// Remembers the version of a roster push (RFC 6121 §2.1.6): it is how a revived session knows whether
+    /// it missed one.
     pub(crate) fn note_push(&mut self, stanza: &[u8]) {
         if let Some(ledger) = self.ledger_mut()
             && let Some(version) = pushed_version(stanza)
