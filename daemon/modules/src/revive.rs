@@ -218,8 +218,8 @@ impl Hub {
         let (owner, session) = (wish.account.owner, wish.session.0);
         let store = &*self.outside.store;
         let rows = durable::read(store, owner, session).ok().flatten()?;
-        // One that claims more than is known got what could not be written down while the disk was full: after all
-        // the rest. (If it lies, it takes messages from nobody but itself.)
+        // One that claims more than is known got what could not be written down while the disk was full:
+        // after all the rest. (If it lies, it takes messages from nobody but itself.)
         if let Ok(at) = self.continue_at(owner, &rows, wish.h) {
             self.acked_offline(owner, &wish.address().bare, &at.has);
         }
