@@ -8,7 +8,7 @@
 //!
 //! The bound is not exact. Above it may go what was admitted and not yet committed (as many stanzas as all
 //! sessions have in work at once), and, after a restart or for an account that fell out of the table, one
-//! message for each [`SCAN_ROWS_MAX`] rows until these are counted again.
+//! message for each `SCAN_ROWS_MAX` rows until these are counted again.
 use crate::delivery::Delivery;
 use crate::module::{Cx, unreadable};
 use crate::row::Row;

@@ -21,7 +21,7 @@ const TRIES_MAX: u32 = 3;
 /// What was found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Findings {
-    /// In words, [`FINDINGS_MAX`] at most.
+    /// In words, `FINDINGS_MAX` at most.
     pub texts: Vec<String>,
     /// All of them.
     pub count: u64,
