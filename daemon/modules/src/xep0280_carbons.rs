@@ -148,7 +148,11 @@ pub(crate) fn post(
         let bytes = copy((&bare, &entry.resource), copied.direction, &copied.bytes, &extra, b"");
         let address = Address { session: entry.id, bare: Arc::clone(&bare) };
         let outgoing = Outgoing { bytes: bytes.into(), extra: Box::default(), stored };
-        post.event(address, entry.place, Event::Deliver(outgoing));
+        let event = match seq {
+            Some(seq) if outgoing.stored.is_none() => Event::Copy(seq, outgoing),
+            _ => Event::Deliver(outgoing),
+        };
+        post.event(address, entry.place, event);
     }
     changed
 }

@@ -173,6 +173,8 @@ impl Connection {
         let State::Bound(bound) = &mut self.state else { return Err(event) };
         match event {
             Event::Deliver(outgoing) => self.deliver(outgoing, cx),
+            Event::Copy(seq, _) if seq <= bound.feed.last => {}
+            Event::Copy(_, outgoing) => self.deliver(outgoing, cx),
             Event::Feed(page) => self.feed_page(*page, cx),
             Event::FeedFrom { after, new_after } => self.feed_from(after, new_after, cx),
             Event::FeedStop => bound.feed_stop(),

@@ -23,7 +23,8 @@ impl Bound {
     pub fn deliver_detached(&mut self, event: Event, settings: &Settings) -> Detached {
         let mut unstored = false;
         match event {
-            Event::Deliver(outgoing) => match outgoing.stored {
+            Event::Copy(seq, _) if seq <= self.feed.last => {}
+            Event::Deliver(outgoing) | Event::Copy(_, outgoing) => match outgoing.stored {
                 Some(at) => {
                     if self.note_stored(at) {
                         self.remember(Unacked::Stored(at.seq));
@@ -32,6 +33,9 @@ impl Bound {
                 None => {
                     let mut bytes = Vec::with_capacity(outgoing.bytes.len() + outgoing.extra.len());
                     splice(&mut bytes, &outgoing.bytes, &outgoing.extra);
+                    if self.is_late_push(&bytes) {
+                        return Detached::Overflow;
+                    }
                     if self.sheds(&bytes, false, settings) {
                         return Detached::Shed;
                     }

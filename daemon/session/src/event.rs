@@ -307,6 +307,9 @@ pub enum Event {
     Reply(Box<Reply>),
     /// A stanza for the session.
     Deliver(Outgoing),
+    /// A copy of the stored message at this position, for a session that is not fed. It may have come with a
+    /// page before the feed stopped.
+    Copy(u64, Outgoing),
     /// Stored messages.
     Feed(Box<FeedPage>),
     /// Start feeding stored messages from after this position (the resource became available, RFC 6121 §4.2).

@@ -199,6 +199,13 @@ impl Bound {
         }
     }
 
+    /// A roster push that a later one has overtaken, while the session moved: what it says may be out of
+    /// date, and nothing tells the client. It has to ask for its roster again, so the session ends.
+    pub(crate) fn is_late_push(&self, stanza: &[u8]) -> bool {
+        let newest = self.ledger().map_or(0, |ledger| ledger.pushed);
+        newest > 0 && pushed_version(stanza).is_some_and(|version| version < newest)
+    }
+
     /// The feed starts or stops: until a new record says so, nothing goes without mention.
     pub(crate) fn feed_changed(&mut self) {
         if let Some(ledger) = self.ledger_mut() {

@@ -27,6 +27,10 @@ impl Connection {
         if bound.sheds(&bytes, self.link.congested, cx.settings) {
             return cx.out.requests.push(Request::Shed);
         }
+        if bound.is_late_push(&bytes) {
+            let error = StreamError::new(StreamCondition::Reset);
+            return self.fail(&error.with_text("changes of the roster came out of order"), cx);
+        }
         let out = self.goes_out(false);
         if out {
             cx.out.bytes.extend_from_slice(&bytes);
