@@ -9,7 +9,7 @@ use crate::note::{Address, Poster};
 use crate::pending::Completion;
 use crate::registry::{Entry, Live};
 use crate::xep0280_carbons::Runs;
-use godwit_session::{Bound, Event, Place, Record};
+use godwit_session::{Bound, Event, Place, Record, SessionId};
 use godwit_store::schema::{self, Part, State};
 use godwit_store::{Cf, Expect, Guard, Op, Outcome, Owner, Read, StoreError, Tx, TxError};
 use godwit_wire::{StreamCondition, StreamError};
@@ -137,8 +137,11 @@ pub(crate) fn bury(
 
 /// The change that says how many stanzas of the origin are handled.
 pub(crate) fn count(origin: &Origin, h: u32) -> Op {
-    let key = schema::session(Owner(origin.owner), origin.address.session.0, Part::In);
-    Op::Put { cf: Cf::Sessions, key, value: h.to_be_bytes().to_vec() }
+    put(origin.owner, origin.address.session, Part::In, h.to_be_bytes().to_vec())
+}
+
+fn put(owner: u64, session: SessionId, part: Part, value: Vec<u8>) -> Op {
+    Op::Put { cf: Cf::Sessions, key: schema::session(Owner(owner), session.0, part), value }
 }
 
 /// What a session waits for.
@@ -168,7 +171,7 @@ impl Hub {
 
     /// Writes down who a session is. Queued under the account's lock, so that the rows come in the order of
     /// the changes.
-    pub(crate) fn note_who(&self, live: &mut Live, session: godwit_session::SessionId) {
+    pub(crate) fn note_who(&self, live: &mut Live, session: SessionId) {
         let owner = live.owner;
         let Some((entry, secret)) = live.session(session).and_then(|entry| {
             let secret = entry.secret?;
@@ -189,9 +192,7 @@ impl Hub {
     /// Writes down what was sent to a session.
     pub(crate) fn record(&self, bound: &Bound, record: Record, place: Place, post: &mut Poster) {
         godwit_store::points::pass("sm::record");
-        let out = Out { head: self.outside.store.head().0, record };
-        let key = schema::session(Owner(bound.owner), bound.id.0, Part::Out);
-        let mut ops = vec![Op::Put { cf: Cf::Sessions, key, value: encode(&out) }];
+        let mut ops = vec![self.write_out(bound, record)];
         // A record that counts says too who the session is.
         let unwritten = self.registry.with(bound.jid.bare_str(), |live| {
             let entry = live.session(bound.id)?;
@@ -208,10 +209,13 @@ impl Hub {
         if bound.sm.as_ref().is_none_or(|sm| !sm.resume) {
             return;
         }
-        let out = Out { head: self.outside.store.head().0, record: bound.record() };
-        let key = schema::session(Owner(bound.owner), bound.id.0, Part::Out);
-        let op = Op::Put { cf: Cf::Sessions, key, value: encode(&out) };
-        drop(self.submit(Tx { ops: vec![op], lazy: true, ..Tx::default() }, Completion::Unheard));
+        let ops = vec![self.write_out(bound, bound.record())];
+        drop(self.submit(Tx { ops, lazy: true, ..Tx::default() }, Completion::Unheard));
+    }
+
+    fn write_out(&self, bound: &Bound, record: Record) -> Op {
+        let out = Out { head: self.outside.store.head().0, record };
+        put(bound.owner, bound.id, Part::Out, encode(&out))
     }
 
     /// Writes down how many stanzas of a session are handled. A transaction under way may hold a later count,
@@ -230,8 +234,8 @@ impl Hub {
             Some(known) if u32::from_be_bytes(known).wrapping_sub(h) < 1 << 31 => Default::default(),
             _ => {
                 let expect = known.map_or(Expect::Absent, Expect::Value);
-                let guard = Guard { cf: Cf::Sessions, key: key.clone(), expect };
-                (vec![Op::Put { cf: Cf::Sessions, key, value: h.to_be_bytes().to_vec() }], vec![guard])
+                let guard = Guard { cf: Cf::Sessions, key, expect };
+                (vec![put(bound.owner, bound.id, Part::In, h.to_be_bytes().to_vec())], vec![guard])
             }
         };
         self.write_for(bound, place, Tx { ops, guards, ..Tx::default() }, Written::Count(h), post);
@@ -297,8 +301,7 @@ impl Hub {
 
 /// The change that says who a session is.
 fn write_who(owner: u64, entry: &Entry, secret: [u8; 16]) -> Op {
-    let key = schema::session(Owner(owner), entry.id.0, Part::Who);
-    Op::Put { cf: Cf::Sessions, key, value: encode(&who(entry, secret)) }
+    put(owner, entry.id, Part::Who, encode(&who(entry, secret)))
 }
 
 fn who(entry: &Entry, secret: [u8; 16]) -> Who {

@@ -55,6 +55,18 @@ pub struct Pending {
     tries: u32,
 }
 
+impl Pending {
+    fn new(
+        origin: Origin,
+        stanza: Option<Box<Stanza>>,
+        after: Vec<Effect>,
+        held: bool,
+        tries: u32,
+    ) -> Pending {
+        Pending { origin, stanza, after, held, counted: false, tries }
+    }
+}
+
 /// What became of a stanza when [`Hub::stanza`] returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -130,11 +142,7 @@ impl Hub {
         // What is written down of the session itself follows the effects: no later stanza may be on its way
         // before it, with a count that says that this one is done with.
         let held = !fx.tx.guards.is_empty() || stanza.is_some() && fx.after.iter().any(changes_session);
-        self.queue(
-            fx.tx,
-            Pending { origin: origin.clone(), stanza, after: fx.after, held, counted: false, tries: 0 },
-            post,
-        );
+        self.queue(fx.tx, Pending::new(origin.clone(), stanza, fx.after, held, 0), post);
         if held { Progress::Held } else { Progress::Queued }
     }
 
@@ -157,14 +165,7 @@ impl Hub {
                 .unwrap_or_else(|_| Err(StanzaError::new(Condition::InternalServerError)));
             let fx = done.unwrap_or_else(|error| hub.refuse(&stanza, &error));
             let mut post = Poster::new(hub.outside.post.shards());
-            let pending = Pending {
-                origin: from,
-                stanza: Some(stanza),
-                after: fx.after,
-                held: true,
-                counted: false,
-                tries,
-            };
+            let pending = Pending::new(from, Some(stanza), fx.after, true, tries);
             hub.queue(fx.tx, pending, &mut post);
             post.flush(&*hub.outside.post);
         }));
@@ -172,14 +173,7 @@ impl Hub {
             let busy =
                 StanzaError::new(Condition::ResourceConstraint).with_text("the server is busy, try again");
             let fx = self.refuse(&stanza, &busy);
-            let pending = Pending {
-                origin: origin.clone(),
-                stanza: Some(stanza),
-                after: fx.after,
-                held: true,
-                counted: false,
-                tries,
-            };
+            let pending = Pending::new(origin.clone(), Some(stanza), fx.after, true, tries);
             self.queue(fx.tx, pending, post);
         }
         Progress::Held

@@ -7,7 +7,6 @@
 //! client has to start anew, and what it has received by its own `h` counts as acknowledged, so that nothing
 //! comes twice.
 use crate::apply::unavailable;
-use crate::delivery::Delivery;
 use crate::durable::{self, Rows, Who};
 use crate::effects::Effect;
 use crate::hub::{Counters, Hub, Origin};
@@ -151,6 +150,8 @@ impl Hub {
     fn settle_in(&self, wish: &Wish, bound: Box<Bound>, entry: Entry) -> Result<(), Refused> {
         let settings = self.settings();
         let bare: Arc<str> = wish.account.jid.bare_str().into();
+        let (frontier, before) =
+            self.before(wish.account.owner, &bare, bound.feed.last).map_err(|e| unread(&e))?;
         self.registry
             .with_or(
                 &bare,
@@ -170,9 +171,7 @@ impl Hub {
                         return Err(Refused::Unknown(None));
                     }
                     if entry.reads() {
-                        let store = &*self.outside.store;
-                        let read = level(store, &mut live.delivery, wish.account.owner, bound.feed.last);
-                        read.map_err(|e| unread(&e))?;
+                        live.delivery.read(frontier, before, bound.feed.last);
                     }
                     live.sessions.push(entry);
                     let event = Event::Reply(Box::new(Reply::Resumed(Ok(bound))));
@@ -182,6 +181,20 @@ impl Hub {
                 },
             )
             .map_err(|e| unread(&e))?
+    }
+
+    /// The account's frontier, and the messages to it from there up to a place. A revived session reads on
+    /// from its own place, and what it was sent before is known: without these the frontier would stay
+    /// behind that place for good, and everything from there on be listed, up to the limit, then forgotten,
+    /// and come again. Read without the account's lock; a frontier that moves on meanwhile skips what it has
+    /// passed.
+    fn before(&self, owner: u64, bare: &Arc<str>, place: u64) -> Result<(u64, Vec<u64>), StoreError> {
+        let frontier = match self.registry.with(bare, |live| live.delivery.frontier()) {
+            Some(frontier) => frontier,
+            None => self.load(owner, bare)?.delivery.frontier(),
+        };
+        let before = incoming(&*self.outside.store, owner, (frontier, place), usize::MAX, &|_, _| true)?;
+        Ok((frontier, before))
     }
 
     /// Its contacts may have seen it go, and it has not heard of them since: its presence is handled again,
@@ -242,25 +255,6 @@ impl Hub {
     }
 }
 
-/// A revived session reads on from its own place, and what it was sent before is known. Without this the
-/// account's frontier would stay behind that place for good: everything from there on would be listed, up to
-/// the limit, and then be forgotten and come again.
-fn level(store: &dyn Read, delivery: &mut Delivery, owner: u64, place: u64) -> Result<(), StoreError> {
-    let frontier = delivery.frontier();
-    let (start, end) = schema::archives(Owner(owner), Seq(frontier), Seq(place));
-    let mut incoming = Vec::new();
-    store.scan(&Range { cf: Cf::Archive, start, end, reverse: false }, &mut |key, value| {
-        if let (Some(seq), Some(row)) = (schema::archive_seq(key), Row::decode(value))
-            && row.incoming
-        {
-            incoming.push(seq.0);
-        }
-        ControlFlow::Continue(())
-    })?;
-    delivery.read(frontier, incoming, place);
-    Ok(())
-}
-
 /// A presence as it was written down.
 fn parsed(presence: &[u8]) -> Option<Stanza> {
     Stanza::from_element(Element::parse(presence, &Scope::client()).ok()?).ok().flatten()
@@ -281,21 +275,33 @@ fn regular(
     began: u64,
     most: u32,
 ) -> Result<Vec<u64>, StoreError> {
+    let range = (record.last.max(record.new_after), began);
+    incoming(store, owner, range, most as usize, &|seq, row| {
+        (row.resource.is_empty() || row.resource == resource) && !record.ahead.contains(&seq)
+    })
+}
+
+/// The first `most` messages to an account after one position and up to another that are wanted.
+fn incoming(
+    store: &dyn Read,
+    owner: u64,
+    (after, upto): (u64, u64),
+    most: usize,
+    wanted: &dyn Fn(u64, &Row<'_>) -> bool,
+) -> Result<Vec<u64>, StoreError> {
     let mut found = Vec::new();
     if most == 0 {
         return Ok(found);
     }
-    let after = Seq(record.last.max(record.new_after));
-    let (start, end) = schema::archives(Owner(owner), after, Seq(began));
+    let (start, end) = schema::archives(Owner(owner), Seq(after), Seq(upto));
     store.scan(&Range { cf: Cf::Archive, start, end, reverse: false }, &mut |key, value| {
         if let (Some(seq), Some(row)) = (schema::archive_seq(key), Row::decode(value))
             && row.incoming
-            && (row.resource.is_empty() || row.resource == resource)
-            && !record.ahead.contains(&seq.0)
+            && wanted(seq.0, &row)
         {
             found.push(seq.0);
         }
-        if found.len() < most as usize { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if found.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     Ok(found)
 }
@@ -350,6 +356,7 @@ fn rebuilt(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::Delivery;
     use godwit_store::{MemStore, Op, Outcome, Sink, Submit, Tx};
 
     struct Nobody;
@@ -377,7 +384,8 @@ mod tests {
         delivery.read(0, [seqs[0]], seqs[0]);
         assert!(delivery.acked(seqs[0]) && delivery.acked(seqs[2]));
 
-        level(&store, &mut delivery, 7, seqs[2]).expect("in memory");
+        let before = incoming(&store, 7, (seqs[0], seqs[2]), usize::MAX, &|_, _| true).expect("in memory");
+        delivery.read(seqs[0], before, seqs[2]);
         assert_eq!((delivery.frontier(), delivery.owed()), (seqs[2], &[seqs[1]][..]));
         // The session reads on from its place: level again.
         delivery.read(seqs[2], [seqs[3]], seqs[3]);

@@ -1,7 +1,6 @@
 //! A session that waits for its client: what reaches it meanwhile.
 
 use crate::{Bound, Event, Settings, Unacked};
-use godwit_wire::stanza::splice;
 
 /// What became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +30,7 @@ impl Bound {
                     }
                 }
                 None => {
-                    let mut bytes = Vec::with_capacity(outgoing.bytes.len() + outgoing.extra.len());
-                    splice(&mut bytes, &outgoing.bytes, &outgoing.extra);
+                    let bytes = outgoing.complete();
                     if self.is_late_push(&bytes) {
                         return Detached::Overflow;
                     }
@@ -40,7 +38,7 @@ impl Bound {
                         return Detached::Shed;
                     }
                     unstored = !crate::ledger::is_presence(&bytes);
-                    self.remember(Unacked::Inline(bytes.into()));
+                    self.remember(Unacked::Inline(bytes));
                 }
             },
             Event::Handled(count) => self.count_handled(count),

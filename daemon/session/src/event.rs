@@ -1,7 +1,7 @@
 //! What is said to a connection ([`Event`], [`Reply`]) and what it says ([`Request`]). All of it is plain
 //! data.
 use crate::{Bound, Millis, Record, SessionId};
-use godwit_wire::{Jid, Stanza, StreamError};
+use godwit_wire::{Jid, Stanza, StreamError, stanza::splice};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -263,6 +263,18 @@ pub struct Outgoing {
     pub extra: Box<[u8]>,
     /// Its position, if it is stored.
     pub stored: Option<Stored>,
+}
+
+impl Outgoing {
+    /// The stanza as it is sent; shared with others that get the same, if nothing has to be put in.
+    pub(crate) fn complete(&self) -> Arc<[u8]> {
+        if self.extra.is_empty() {
+            return Arc::clone(&self.bytes);
+        }
+        let mut bytes = Vec::with_capacity(self.bytes.len() + self.extra.len());
+        splice(&mut bytes, &self.bytes, &self.extra);
+        bytes.into()
+    }
 }
 
 /// One stored message read back.

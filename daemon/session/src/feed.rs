@@ -39,9 +39,7 @@ impl Connection {
                 if out {
                     splice(&mut cx.out.bytes, &outgoing.bytes, &outgoing.extra);
                 } else {
-                    let mut bytes = Vec::with_capacity(outgoing.bytes.len() + outgoing.extra.len());
-                    splice(&mut bytes, &outgoing.bytes, &outgoing.extra);
-                    self.keep(at.seq, bytes.into());
+                    self.keep(at.seq, outgoing.complete());
                 }
                 self.sent(Unacked::Stored(at.seq), out, true, cx);
             }
@@ -103,7 +101,7 @@ impl Connection {
                 if out {
                     cx.out.bytes.extend_from_slice(&row.bytes);
                 } else {
-                    self.keep(row.seq, row.bytes);
+                    self.keep(row.seq, row.bytes.into());
                 }
                 self.sent(Unacked::Stored(row.seq), out, false, cx);
             }

@@ -2,7 +2,7 @@
 
 use crate::connection::State;
 use crate::{Bound, Connection, Cx, Outgoing, Request, Unacked};
-use godwit_wire::{StreamCondition, StreamError, stanza::splice};
+use godwit_wire::{StreamCondition, StreamError};
 use std::sync::Arc;
 
 impl Connection {
@@ -11,12 +11,7 @@ impl Connection {
         let Some(outgoing) = self.hold(outgoing, cx) else { return };
         match outgoing.stored {
             Some(at) => self.deliver_stored(at, &outgoing, cx),
-            None if outgoing.extra.is_empty() => self.send_inline(outgoing.bytes, cx),
-            None => {
-                let mut bytes = Vec::with_capacity(outgoing.bytes.len() + outgoing.extra.len());
-                splice(&mut bytes, &outgoing.bytes, &outgoing.extra);
-                self.send_inline(bytes.into(), cx);
-            }
+            None => self.send_inline(outgoing.complete(), cx),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::connection::State;
 use crate::outbound::report_acked;
 use crate::{Connection, Cx, FeedRow, Request, Unacked};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Positions in one request.
 const REPLAY_ROWS_MAX: usize = 100;
@@ -27,17 +28,17 @@ pub(crate) struct Replay {
 /// Stored messages that wait, in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
-    rows: VecDeque<(u64, Box<[u8]>)>,
+    rows: VecDeque<(u64, Arc<[u8]>)>,
     bytes: usize,
 }
 
 impl Kept {
     /// Bytes held.
     pub(crate) fn memory(&self) -> usize {
-        size_of::<Kept>() + self.bytes + self.rows.capacity() * size_of::<(u64, Box<[u8]>)>()
+        size_of::<Kept>() + self.bytes + self.rows.capacity() * size_of::<(u64, Arc<[u8]>)>()
     }
 
-    fn take(&mut self, seq: u64) -> Option<Box<[u8]>> {
+    fn take(&mut self, seq: u64) -> Option<Arc<[u8]>> {
         self.rows.front().filter(|(first, _)| *first == seq)?;
         let (_, bytes) = self.rows.pop_front()?;
         self.bytes -= bytes.len();
@@ -47,7 +48,7 @@ impl Kept {
 
 impl Connection {
     /// Keeps a stored message until its turn comes.
-    pub(crate) fn keep(&mut self, seq: u64, bytes: Box<[u8]>) {
+    pub(crate) fn keep(&mut self, seq: u64, bytes: Arc<[u8]>) {
         let kept = self.kept.get_or_insert_default();
         if kept.bytes.saturating_add(bytes.len()) <= KEPT_BYTES_MAX {
             kept.bytes += bytes.len();

@@ -1,8 +1,7 @@
 //! Stream management, XEP-0198 1.6: `<enable/>`, `<r/>`, `<a/>`, `<resume/>`.
 //!
-//! The `h` that we send counts stanzas that are handled and durable, and is itself in the store (`ledger`),
-//! never ones that are merely received: an
-//! `<r/>` that comes earlier is answered when they are.
+//! The `h` that we send counts stanzas that are handled and durable, never ones that are merely received, and
+//! is itself in the store (`ledger`): an `<r/>` that comes earlier is answered then.
 
 use crate::bound::Sm;
 use crate::connection::State;
