@@ -173,7 +173,7 @@ impl Hub {
                     if entry.reads() {
                         live.delivery.read(frontier, before, bound.feed.last);
                     }
-                    live.sessions.push(entry);
+                    live.add(entry);
                     let event = Event::Reply(Box::new(Reply::Resumed(Ok(bound))));
                     let note = Note::Event { session: None, at: wish.to.conn, event };
                     self.outside.post.post(wish.to.shard, &mut vec![note]);

@@ -93,7 +93,7 @@ impl Hub {
             |live| {
                 let room = live.sessions.len() < settings.sessions_max && live.owner == account.owner;
                 if room {
-                    live.sessions.push(entry);
+                    live.add(entry);
                 }
                 room
             },
