@@ -118,8 +118,8 @@ pub struct Live {
 }
 
 impl Live {
-    /// Adds a session. Most accounts have one, so room is made for just that: a vector's first push would take
-    /// four times as much.
+    /// Adds a session. Most accounts have one, so room is made for just that: a vector's first push would
+    /// take four times as much.
     pub fn add(&mut self, entry: Entry) {
         self.sessions.reserve_exact(1);
         self.sessions.push(entry);
