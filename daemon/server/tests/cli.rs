@@ -245,4 +245,26 @@ fn limits_are_printed_in_every_form() {
     assert!(print("sysctl").contains("\nfs.nr_open = "));
     assert!(print("systemd").contains("[Service]\n") && print("systemd").contains("\nLimitNOFILE="));
     assert!(print("table").contains("limits.connections_max"));
+    assert!(print("tmpfiles").contains("\nw /sys/kernel/mm/transparent_hugepage/enabled - - - - madvise\n"));
+    let rows = json["rows"].as_array().expect("rows");
+    assert!(rows.iter().all(|row| row["why"].is_string() && row["source"].is_string()), "{json}");
+    for name in ["tcp_mem", "tcp_rmem", "somaxconn", "conntrack_max", "swappiness", "ip_local_port_range"] {
+        assert!(print("sysctl").lines().any(|line| !line.starts_with('#') && line.contains(name)), "{name}");
+    }
+}
+
+#[test]
+fn a_machine_is_compared_with_what_is_derived_for_it() {
+    let place = Place::new("verify");
+    // No kernel has as many descriptors as this machine would need.
+    let output = place.ctl(&["limits", "--ram", "900T", "--cores", "16", "--verify"], "");
+    expect(&output, 1);
+    let said = text(&output.stdout);
+    let line = |name: &str| {
+        said.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{name}: {said}"))
+    };
+    assert!(line("fs.nr_open").starts_with("DIFFERS"), "{said}");
+    assert!(line("ip_local_port_range").contains("10240 65535"), "{said}");
+    assert!(line("LimitNOFILE").contains("no daemon is running"), "{said}");
+    assert!(text(&output.stderr).contains("limits are not as derived"), "{}", text(&output.stderr));
 }

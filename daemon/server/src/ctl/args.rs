@@ -51,7 +51,7 @@ pub enum Command {
     Store(Store),
     /// Show each step that a message took, with times. Never its text.
     Trace(Trace),
-    /// Print the limits that fit a machine: this one, or the one described.
+    /// Print the limits that fit a machine (this one, or the one described), or compare this one with them.
     Limits(Limits),
 }
 
@@ -169,6 +169,10 @@ pub struct Limits {
     /// Form of the output.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+    /// Compare what is in force on this machine, and for a running daemon, with what is derived: a line for
+    /// each limit; the exit status is 1 if one is not as it should be.
+    #[arg(long, conflicts_with = "format")]
+    pub verify: bool,
 }
 
 /// Forms of the limits.
@@ -180,6 +184,8 @@ pub enum Format {
     Sysctl,
     /// A drop-in for the service's unit.
     Systemd,
+    /// A file for /etc/tmpfiles.d, for what is below /sys.
+    Tmpfiles,
     /// For programs.
     Json,
 }
@@ -205,8 +211,8 @@ fn size(text: &str) -> Result<u64, String> {
     let number: u64 = number.parse().map_err(|_| "write a number and K, M, G or T, like 64G")?;
     number
         .checked_mul(1 << shift)
-        .filter(|bytes| *bytes >= 64 << 20)
-        .ok_or_else(|| "write at least 64M".into())
+        .filter(|bytes| *bytes >= 256 << 20)
+        .ok_or_else(|| "write at least 256M".into())
 }
 
 #[cfg(test)]

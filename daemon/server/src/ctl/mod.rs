@@ -39,7 +39,7 @@ pub fn run(ctl: &Ctl) -> ExitCode {
         Command::Store(Store::Verify(args)) => store_verify::run(ctl, args),
         Command::Sessions(args) => sessions::run(ctl, args),
         Command::Trace(args) => trace::run(ctl, args),
-        Command::Limits(args) => limits::run(args),
+        Command::Limits(args) => limits::run(ctl, args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,7 +7,7 @@ use super::workers::Workers;
 use crate::admin::protocol::ReloadStatus;
 use crate::certificates;
 use crate::config::Config;
-use crate::limits::{Ceiling, Derived, Machine, derive, raise_descriptors};
+use crate::limits::{self, Ceiling, Derived, Machine, derive, raise_descriptors};
 use crate::logging::Logging;
 use crate::metrics::facts::{DELIVERY_MS, Deliveries};
 use crate::systemd::Inherited;
@@ -82,11 +82,15 @@ impl Daemon {
     ) -> Result<(Arc<Daemon>, Threads), String> {
         let machine = Machine::here();
         let derived = derive(machine);
-        let ceiling = Ceiling::new(&derived, config.raw.limits.connections_max, raise_descriptors());
+        let descriptors = raise_descriptors();
+        let ceiling = Ceiling::new(&derived, config.raw.limits.connections_max, descriptors);
         tracing::info!("{}", ceiling.line());
+        if let Some(line) = limits::kernel_line(derived.rows()) {
+            tracing::info!("{line}");
+        }
         let clock = godwit_edge::clock::system();
         let started_ms = clock();
-        let shards = shard_count(&config, machine);
+        let shards = shard_count(&config, &derived);
 
         make_data_dir(&config)?;
         let secrets = Secrets::of(&config.data_dir);
@@ -98,11 +102,12 @@ impl Daemon {
         let tls = TlsConfig::new(&certificates, &tickets).map_err(|e| trouble("TLS")(&e))?;
         godwit_edge::tls::warm_up().map_err(|e| trouble("TLS")(&e))?;
         // Before the store, which may take a while: a port that is taken is found out at once.
-        let listeners = listeners(&config, inherited, shards)?;
+        let listeners = listeners(&config, inherited, shards, derived.backlog_max)?;
 
         let mailboxes = Arc::new(Mailboxes::for_shards(shards));
         let workers = Workers::start(machine.cores).map_err(|e| trouble("worker threads")(&e))?;
-        let (store, hub, writer) = open_hub(&config, &derived, secret, &clock, &mailboxes, workers)?;
+        let options = store_options(&config, &derived, derived.store_files(descriptors));
+        let (store, hub, writer) = open_hub(&config, &options, secret, &clock, &mailboxes, workers)?;
         let connections =
             godwit_edge::Ceiling::new(usize::try_from(ceiling.connections_max).unwrap_or(usize::MAX));
         let mut daemon = Daemon {
@@ -213,9 +218,9 @@ pub(super) fn lines<E: Display>(errors: &[E]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-fn shard_count(config: &Config, machine: Machine) -> u16 {
+fn shard_count(config: &Config, derived: &Derived) -> u16 {
     let wanted = match config.raw.server.shards {
-        0 => u64::from(machine.cores),
+        0 => u64::from(derived.shards),
         configured => configured,
     };
     u16::try_from(wanted).unwrap_or(u16::MAX).max(1)
@@ -244,8 +249,14 @@ fn edge_limits(config: &Config) -> EdgeLimits {
 }
 
 /// For each shard its listeners: those of the service manager, or those of the configuration.
-fn listeners(config: &Config, inherited: Inherited, shards: u16) -> Result<Vec<Vec<Listener>>, String> {
-    let options = ListenOptions::default();
+fn listeners(
+    config: &Config,
+    inherited: Inherited,
+    shards: u16,
+    backlog: u64,
+) -> Result<Vec<Vec<Listener>>, String> {
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    let options = ListenOptions { backlog, ..ListenOptions::default() };
     let count = usize::from(shards);
     let mut per_shard: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
     let mut add = |listeners: Vec<Listener>| {
@@ -280,14 +291,13 @@ type Hubs = (Arc<Rocks>, Arc<Hub>, Arc<Writer<Completion>>);
 /// The hub needs the store to read, the writer needs the hub to tell it what is durable.
 fn open_hub(
     config: &Config,
-    derived: &Derived,
+    options: &godwit_store::Options,
     secret: [u8; 32],
     clock: &Clock,
     mailboxes: &Arc<Mailboxes>,
     workers: Workers,
 ) -> Result<Hubs, String> {
-    let options = store_options(config, derived);
-    let store = Arc::new(open_store(&config.store_dir(), &options).map_err(|e| e.to_string())?);
+    let store = Arc::new(open_store(&config.store_dir(), options).map_err(|e| e.to_string())?);
     let outside = Outside {
         store: Arc::clone(&store) as _,
         post: Arc::clone(mailboxes) as _,
@@ -298,7 +308,7 @@ fn open_hub(
     let hub = Hub::new(outside, hub_settings(config, secret));
     let sink = Box::new(HubSink::new(Arc::clone(&hub)));
     let writer =
-        Writer::start(Arc::clone(&store), &options, clock.clone(), sink).map_err(|e| e.to_string())?;
+        Writer::start(Arc::clone(&store), options, clock.clone(), sink).map_err(|e| e.to_string())?;
     let opened = Opened { store, writer: Arc::new(writer) };
     hub.attach(Arc::clone(&opened.writer) as _);
     hub.begin(clock());
@@ -324,7 +334,7 @@ fn keep_ms(config: &Config) -> Option<u64> {
     (config.raw.archive.keep_days > 0).then(|| config.raw.archive.keep_days * DAY_MS)
 }
 
-fn store_options(config: &Config, derived: &Derived) -> godwit_store::Options {
+fn store_options(config: &Config, derived: &Derived, files_max: u64) -> godwit_store::Options {
     let bytes = |configured_mb: u64, derived: u64| {
         let bytes = if configured_mb == 0 { derived } else { configured_mb << 20 };
         usize::try_from(bytes).unwrap_or(usize::MAX)
@@ -335,7 +345,7 @@ fn store_options(config: &Config, derived: &Derived) -> godwit_store::Options {
         memtable_bytes,
         // Twice the memtables: the log is never what makes them be flushed, and replay stays short.
         wal_bytes_max: 2 * memtable_bytes as u64,
-        open_files_max: u32::try_from(derived.store_files_max).unwrap_or(u32::MAX),
+        open_files_max: u32::try_from(files_max).unwrap_or(u32::MAX),
         queue_max: usize::try_from(config.raw.store.queue_max).unwrap_or(usize::MAX),
         keep_ms: keep_ms(config),
         ..godwit_store::Options::default()
