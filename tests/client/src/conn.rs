@@ -37,7 +37,7 @@ pub(crate) enum Received {
 
 impl Conn {
     /// Starts to connect.
-    pub(crate) fn open(settings: &Settings) -> io::Result<Self> {
+    pub(crate) fn open(settings: &Settings, session: usize) -> io::Result<Self> {
         let addr = settings.addr;
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
@@ -46,7 +46,7 @@ impl Conn {
             socket.set_recv_buffer_size(size)?;
         }
         if let Some(source) = settings.source {
-            socket.bind(&SocketAddr::new(source, 0).into())?;
+            socket.bind(&SocketAddr::new(source.address(session), 0).into())?;
         }
         match socket.connect(&addr.into()) {
             // EINPROGRESS: the loop learns of the outcome when the socket becomes writable.

@@ -15,10 +15,10 @@ mod settings;
 mod tls;
 pub mod xml;
 
-pub use clock::now;
+pub use clock::{micros, now};
 pub use pool::{Pool, raise_descriptor_limit};
 pub use rng::Rng;
 pub use scan::{Item, ScanError, Scanner};
 pub use session::{Client, Event, Resume};
-pub use settings::{Account, Mechanism, Purpose, Settings, TlsMode};
+pub use settings::{Account, Mechanism, Purpose, Settings, Source, TlsMode};
 pub use tls::client_config;

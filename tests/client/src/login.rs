@@ -77,7 +77,7 @@ impl Login {
             account,
             purpose,
             resume,
-            secure: tls == TlsMode::Direct,
+            secure: tls != TlsMode::StartTls,
             authenticated: false,
             offers_sm: false,
             state: State::Header,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
@@ -19,6 +20,8 @@ pub struct Pool {
     poll: Poll,
     ready: Events,
     settings: Settings,
+    /// The session's number in slot 0, for its source address.
+    first: usize,
     slots: Vec<Slot>,
     /// Slots to read again although the loop will not say so: edges are told once.
     again: BTreeSet<usize>,
@@ -45,6 +48,7 @@ impl Pool {
             poll: Poll::new()?,
             ready: Events::with_capacity(EVENTS_MAX),
             settings,
+            first: 0,
             slots: Vec::new(),
             again: BTreeSet::new(),
             dirty: BTreeSet::new(),
@@ -52,10 +56,14 @@ impl Pool {
         })
     }
 
-    /// The settings of all clients.
-    #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// Other pools have the sessions up to this one: their source addresses are left to them.
+    pub fn number_from(&mut self, first: usize) {
+        self.first = first;
+    }
+
+    /// Clients connect to this address from now on.
+    pub fn move_to(&mut self, addr: SocketAddr) {
+        self.settings.addr = addr;
     }
 
     /// Opens a connection in this slot; what was there is dropped without a word to the server.
@@ -70,7 +78,8 @@ impl Pool {
         resume: Option<Resume>,
     ) -> io::Result<()> {
         self.cut(slot);
-        let mut client = Box::new(Client::connect(&self.settings, account, purpose, resume)?);
+        let mut client =
+            Box::new(Client::connect(&self.settings, account, purpose, resume, slot + self.first)?);
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut client.conn.sock, Token(slot), interest)?;
         if self.slots.len() <= slot {

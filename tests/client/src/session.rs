@@ -58,7 +58,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts to connect and log in.
+    /// Starts to connect and log in. The session's number chooses the source address.
     ///
     /// # Errors
     /// When there is no descriptor or port left, or the address is refused at once.
@@ -67,8 +67,9 @@ impl Client {
         account: &Account,
         purpose: Purpose,
         resume: Option<Resume>,
+        session: usize,
     ) -> io::Result<Self> {
-        let mut conn = Conn::open(settings)?;
+        let mut conn = Conn::open(settings, session)?;
         if settings.tls == TlsMode::Direct {
             conn.start_tls(&settings.config, &settings.domain)?;
         }

@@ -1,47 +1,37 @@
 //! `godwit-load`: puts load on any XMPP server and measures what it costs there.
 //!
-//! One process, one mio loop. A client costs 16 to 32 KB here (rustls keeps its buffers); what is measured is
-//! the server's cost. Open descriptors and ports bound one process: run several, each with its `--source`.
+//! A coordinator and workers, processes of the same program (`--processes`); each worker is one mio loop
+//! with its share of the accounts. Descriptors and ports bound one process: more of them, with `--source`,
+//! go past.
 
-mod chat;
-mod idle;
-mod login;
-mod offline;
+mod conduct;
+mod coordinator;
+mod data;
+mod link;
+mod logins;
 mod options;
-mod pair;
-mod procstat;
-mod ramp;
-mod register;
-mod report;
-mod syscalls;
+mod output;
+mod progress;
+mod scenario;
+mod server;
+mod worker;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use godwit_testclient::{Pool, raise_descriptor_limit};
 
-use crate::options::{Cli, Scenario};
-use crate::report::Report;
+use crate::options::Cli;
 
 /// Any failure of a scenario, as text for the person at the terminal.
 type Outcome<T> = Result<T, String>;
 
-fn run(cli: &Cli) -> Outcome<()> {
-    let limit = raise_descriptor_limit().map_err(|e| format!("raising the descriptor limit: {e}"))?;
-    let mut report = Report::new(cli.common.json.as_deref())?;
-    println!("godwit-load: {} over {}; at most {limit} descriptors", cli.common.addr, cli.common.tls_name());
-    let mut pool = Pool::new(cli.common.settings()?).map_err(|e| e.to_string())?;
-    match &cli.scenario {
-        Scenario::Register(o) => register::run(&mut pool, &cli.common, o, &mut report),
-        Scenario::Login(o) => login::run(&mut pool, &cli.common, o, &mut report),
-        Scenario::Idle(o) => idle::run(&mut pool, &cli.common, o, &mut report),
-        Scenario::Chat(o) => chat::run(&mut pool, &cli.common, o, &mut report),
-        Scenario::Offline(o) => offline::run(&mut pool, &cli.common, o, &mut report),
-    }
-}
-
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    let cli = Cli::parse();
+    let outcome = match cli.worker {
+        Some(share) => worker::run(cli, share),
+        None => coordinator::run(&cli),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("godwit-load: {error}");

@@ -2,16 +2,15 @@
 //!
 //! A server may allow one account per stream only; then the run falls back to that by itself.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use godwit_testclient::{Event, Pool, Purpose, now, xml};
-use serde_json::json;
+use godwit_testclient::{Event, Purpose, micros, xml};
 
 use crate::Outcome;
-use crate::options::{Common, Register};
-use crate::procstat::{Sample, cost};
-use crate::report::Report;
+use crate::data::Recorder;
+use crate::options::Register;
+use crate::worker::Worker;
 
 /// Attempts per account before it counts as failed.
 const ATTEMPTS_MAX: u32 = 3;
@@ -20,76 +19,61 @@ const BARREN_MAX: u32 = 50;
 
 #[derive(Default)]
 struct Stream {
-    in_flight: BTreeSet<usize>,
+    /// Accounts asked for, and when.
+    in_flight: BTreeMap<usize, u64>,
     taken: usize,
     created: usize,
 }
 
-struct Run<'a> {
-    common: &'a Common,
+struct Run {
     waiting: VecDeque<usize>,
     attempts: BTreeMap<usize, u32>,
     streams: Vec<Stream>,
     window: usize,
     per_stream: usize,
-    created: usize,
-    existed: usize,
-    failed: usize,
+    /// Accounts that need nothing more: they exist, or were given up.
+    settled: usize,
     barren: u32,
-    error: Option<String>,
+    recorder: Recorder,
 }
 
-pub(crate) fn run(pool: &mut Pool, common: &Common, options: &Register, report: &mut Report) -> Outcome<()> {
+pub(crate) fn run(worker: &mut Worker, options: &Register) -> Outcome<()> {
+    let accounts = worker.share.range(options.count);
+    let streams = worker.share.part(options.streams);
+    worker.seat(0..streams);
+    let recorder = worker.begin("register", "account", "account")?;
+    let total = accounts.len();
     let mut run = Run {
-        common,
-        waiting: (0..options.count).collect(),
+        waiting: accounts.collect(),
         attempts: BTreeMap::new(),
-        streams: (0..options.streams.max(1)).map(|_| Stream::default()).collect(),
+        streams: (0..streams).map(|_| Stream::default()).collect(),
         window: options.window.max(1),
         per_stream: options.per_stream.max(1),
-        created: 0,
-        existed: 0,
-        failed: 0,
+        settled: 0,
         barren: 0,
-        error: None,
+        recorder,
     };
-    let before = Sample::of(common.server_pid);
-    let begin = now();
     let mut events = Vec::new();
-    while run.created + run.existed + run.failed < options.count && run.barren < BARREN_MAX {
-        run.open_streams(pool)?;
-        pool.turn(Duration::from_millis(5), &mut events).map_err(|e| e.to_string())?;
+    while run.settled < total && run.barren < BARREN_MAX {
+        run.open_streams(worker)?;
+        worker.turn(Duration::from_millis(5), &mut events)?;
         for (slot, event) in events.drain(..) {
-            run.event(pool, slot, event)?;
+            run.event(worker, slot, event)?;
         }
+        worker.progress(run.settled as u64, Some(total as u64))?;
     }
-    let took = begin.elapsed().as_secs_f64();
-    let after = Sample::of(common.server_pid);
-    let done = run.created as u64;
-    #[allow(clippy::cast_precision_loss, reason = "figures for people")]
-    let rate = done as f64 / took;
-    let cost = cost(before, after, done, "account");
-    let human = format!(
-        "{} created, {} existed, {} failed in {took:.1} s ({rate:.0}/s); {}{}",
-        run.created,
-        run.existed,
-        options.count - run.created - run.existed,
-        cost.human,
-        run.error.as_deref().map(|e| format!(" (last error: {e})")).unwrap_or_default()
-    );
-    let value =
-        json!({"created": run.created, "existed": run.existed, "per_second": rate, "server": cost.json});
-    report.phase("register", &human, value)?;
-    let complete = run.created + run.existed == options.count;
-    if complete { Ok(()) } else { Err("not all accounts were created".into()) }
+    if run.settled < total {
+        run.recorder.tally.count("failed", (total - run.settled) as u64);
+    }
+    worker.end(run.recorder)
 }
 
-impl Run<'_> {
-    fn open_streams(&mut self, pool: &mut Pool) -> Outcome<()> {
+impl Run {
+    fn open_streams(&mut self, worker: &mut Worker) -> Outcome<()> {
         for slot in 0..self.streams.len() {
-            if !pool.is_open(slot) && !self.waiting.is_empty() {
-                let account = self.common.account(slot);
-                pool.open(slot, &account, Purpose::Register, None).map_err(|e| e.to_string())?;
+            if !worker.pool.is_open(slot) && !self.waiting.is_empty() {
+                let account = worker.account(slot);
+                worker.pool.open(slot, &account, Purpose::Register, None).map_err(|e| e.to_string())?;
                 self.reset(slot);
             }
         }
@@ -99,25 +83,25 @@ impl Run<'_> {
     fn reset(&mut self, slot: usize) {
         if let Some(stream) = self.streams.get_mut(slot) {
             let old = std::mem::take(stream);
-            self.waiting.extend(old.in_flight);
+            self.waiting.extend(old.in_flight.into_keys());
         }
     }
 
-    fn event(&mut self, pool: &mut Pool, slot: usize, event: Event) -> Outcome<()> {
+    fn event(&mut self, worker: &mut Worker, slot: usize, event: Event) -> Outcome<()> {
         match event {
-            Event::Features => self.fill(pool, slot),
+            Event::Features => self.fill(worker, slot),
             Event::Stanza(stanza) => {
                 self.answer(slot, &stanza);
-                self.fill(pool, slot)
+                self.fill(worker, slot)
             }
             Event::Closed(reason) => {
-                pool.cut(slot);
+                worker.pool.cut(slot);
                 let created = self.streams.get(slot).map_or(0, |s| s.created);
                 self.barren = if created == 0 { self.barren + 1 } else { 0 };
                 if created == 1 {
                     self.one_per_stream();
                 }
-                self.error = Some(reason);
+                self.recorder.tally.error = Some(reason);
                 self.reset(slot);
                 Ok(())
             }
@@ -129,26 +113,26 @@ impl Run<'_> {
         (self.window, self.per_stream) = (1, 1);
     }
 
-    fn fill(&mut self, pool: &mut Pool, slot: usize) -> Outcome<()> {
+    fn fill(&mut self, worker: &mut Worker, slot: usize) -> Outcome<()> {
         let Some(stream) = self.streams.get_mut(slot) else { return Ok(()) };
         while stream.in_flight.len() < self.window && stream.taken < self.per_stream {
             let Some(index) = self.waiting.pop_front() else { break };
-            let account = self.common.account(index);
+            let account = worker.common.account(index);
             let request = format!(
                 "<iq type='set' id='reg{index}' to='{}'><query xmlns='jabber:iq:register'>\
                  <username>{}</username><password>{}</password></query></iq>",
-                xml::escape(&self.common.domain),
+                xml::escape(&worker.common.domain),
                 xml::escape(&account.user),
                 xml::escape(&account.password)
             );
-            stream.in_flight.insert(index);
+            stream.in_flight.insert(index, micros());
             stream.taken += 1;
-            if let Some(client) = pool.client(slot) {
+            if let Some(client) = worker.client(slot) {
                 client.send(&request).map_err(|e| e.to_string())?;
             }
         }
         if stream.in_flight.is_empty() {
-            pool.close(slot);
+            worker.pool.close(slot);
             self.reset(slot);
         }
         Ok(())
@@ -157,21 +141,31 @@ impl Run<'_> {
     fn answer(&mut self, slot: usize, stanza: &str) {
         let index = xml::attr(stanza, "id").and_then(|id| id.strip_prefix("reg")?.parse().ok());
         let Some(stream) = self.streams.get_mut(slot) else { return };
-        let Some(index) = index.filter(|index| stream.in_flight.remove(index)) else { return };
+        let Some((index, since)) = index.and_then(|i| Some((i, stream.in_flight.remove(&i)?))) else {
+            return;
+        };
+        let now = micros();
         if xml::attr(stanza, "type").as_deref() == Some("result") {
             stream.created += 1;
-            self.created += 1;
+            self.settled += 1;
+            self.recorder.done(now, now - since);
         } else if xml::has(stanza, "conflict") {
             stream.created += 1;
-            self.existed += 1;
+            self.settled += 1;
+            self.recorder.tally.count("existed", 1);
         } else {
-            self.error = Some(stanza.to_owned());
+            self.recorder.tally.error = Some(stanza.to_owned());
             if stream.created > 0 && self.per_stream > 1 {
                 self.one_per_stream();
             }
             let attempts = self.attempts.entry(index).or_insert(0);
             *attempts += 1;
-            if *attempts < ATTEMPTS_MAX { self.waiting.push_back(index) } else { self.failed += 1 }
+            if *attempts < ATTEMPTS_MAX {
+                self.waiting.push_back(index);
+            } else {
+                self.settled += 1;
+                self.recorder.wrong("failed", now, None);
+            }
         }
     }
 }

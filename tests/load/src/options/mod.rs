@@ -1,16 +1,26 @@
-//! The command line.
+//! The command line: what all scenarios share. The rest is in `scenarios.rs`.
+
+mod scenarios;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use godwit_testclient::{Account, Mechanism, Settings, TlsMode, client_config};
+use godwit_testclient::{Account, Mechanism, Settings, Source, TlsMode, client_config};
 
-/// Load generator for XMPP servers.
+pub(crate) use scenarios::{Chat, Idle, Login, Offline, Register};
+
+use crate::server::Asked;
+use crate::worker::Share;
+
+/// Load generator for XMPP servers. Ends with 0 when all went well; README.md beside its sources documents
+/// the fields of the JSON lines.
 #[derive(Debug, Parser)]
 #[command(name = "godwit-load", version)]
 pub(crate) struct Cli {
+    /// This process is a worker: its number and how many there are.
+    #[arg(long, hide = true, value_parser = parse_share)]
+    pub(crate) worker: Option<Share>,
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(subcommand)]
@@ -31,10 +41,24 @@ pub(crate) enum Scenario {
     Offline(Offline),
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+impl Scenario {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Register(_) => "register",
+            Self::Login(_) => "login",
+            Self::Idle(_) => "idle",
+            Self::Chat(_) => "chat",
+            Self::Offline(_) => "offline",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Tls {
     Direct,
     Starttls,
+    /// No TLS at all, for servers that allow it.
+    None,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -74,9 +98,13 @@ pub(crate) struct Common {
     /// The SASL mechanism.
     #[arg(long, global = true, value_enum, default_value = "auto")]
     mechanism: Sasl,
-    /// Connect from this address (127.0.0.2 and so on: each has its own ports).
-    #[arg(long, global = true)]
-    source: Option<IpAddr>,
+    /// Work with this many processes; sessions, pairs and rooms are divided among them.
+    #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    processes: u16,
+    /// Connect from this address, or from many: 127.0.0.0/8 gives each 1,000 sessions an address of their
+    /// own, since each address has only 28,000 ports (default with several processes: that, on loopback).
+    #[arg(long, global = true, value_parser = parse_source)]
+    source: Option<Source>,
     /// Logins begun per second at most.
     #[arg(long, global = true, default_value_t = 500.0)]
     pub(crate) rate: f64,
@@ -86,26 +114,70 @@ pub(crate) struct Common {
     /// Resume TLS sessions with tickets instead of a full handshake each time.
     #[arg(long, global = true)]
     tickets: bool,
-    /// The server's process: measure its memory, CPU and context switches.
-    #[arg(long, global = true)]
-    pub(crate) server_pid: Option<u32>,
+    /// The server's process, or several (1234,1240): measure their and their children's memory, CPU and
+    /// context switches.
+    #[arg(long, global = true, value_delimiter = ',')]
+    pub(crate) server_pid: Vec<u32>,
     /// Count the server's system calls with perf (costs the server a little).
     #[arg(long, global = true, requires = "server_pid")]
     pub(crate) syscalls: bool,
+    /// Ask this godwitctl for the server's status around each phase.
+    #[arg(long, global = true)]
+    godwitctl: Option<PathBuf>,
+    /// The configuration file that --godwitctl reads.
+    #[arg(long, global = true, requires = "godwitctl")]
+    config: Option<PathBuf>,
     /// Append one JSON line per phase to this file.
     #[arg(long, global = true)]
     pub(crate) json: Option<PathBuf>,
+    /// A name for this run; stands in its JSON lines and on its page.
+    #[arg(long, global = true)]
+    pub(crate) label: Option<String>,
+}
+
+/// `INDEX/OF`
+fn parse_share(text: &str) -> Result<Share, String> {
+    let numbers = text.split_once('/').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    let (index, of) = numbers.ok_or("expected INDEX/OF")?;
+    if index < of { Ok(Share { index, of }) } else { Err("the index must be below the number".into()) }
+}
+
+/// An address, or a network in CIDR notation.
+fn parse_source(text: &str) -> Result<Source, String> {
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, Some(bits)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| format!("{address} is no IP address"))?;
+    let Some(bits) = bits else { return Ok(Source::one(address)) };
+    let bits = bits.parse().map_err(|_| format!("/{bits} is no prefix length"))?;
+    Source::network(address, bits).ok_or_else(|| format!("/{bits} is no prefix length for {address}"))
 }
 
 impl Common {
+    /// How many processes work.
+    pub(crate) fn processes(&self) -> usize {
+        usize::from(self.processes)
+    }
+
+    /// What clients need; `processes` is how many share the ports of this machine.
     pub(crate) fn settings(&self) -> Result<Settings, String> {
         let tls = match self.tls {
             Tls::Direct => TlsMode::Direct,
             Tls::Starttls => TlsMode::StartTls,
+            Tls::None => TlsMode::None,
         };
         let config = client_config(tls == TlsMode::Direct, self.tickets).map_err(|e| e.to_string())?;
         let mut settings = Settings::new(self.addr, tls, &self.domain, config);
-        settings.source = self.source;
+        settings.tickets = self.tickets;
+        let spread = self.processes > 1 && self.addr.ip().is_loopback() && self.addr.is_ipv4();
+        settings.source = self.source.or_else(|| {
+            let loopback = IpAddr::from([127, 0, 0, 0]);
+            spread.then(|| Source::network(loopback, 8)).flatten()
+        });
+        if settings.source.is_some_and(|source| source.is_ipv4() != self.addr.is_ipv4()) {
+            return Err("--source and --addr are of different families (IPv4, IPv6)".into());
+        }
         settings.mechanism = match self.mechanism {
             Sasl::Auto => Mechanism::Auto,
             Sasl::ScramSha256 => Mechanism::ScramSha256,
@@ -115,11 +187,10 @@ impl Common {
         Ok(settings)
     }
 
-    pub(crate) fn tls_name(&self) -> &'static str {
-        match self.tls {
-            Tls::Direct => "direct TLS",
-            Tls::Starttls => "STARTTLS",
-        }
+    /// How to ask a Godwit server for its status, if that was asked for.
+    pub(crate) fn asked(&self) -> Option<Asked> {
+        let godwitctl = self.godwitctl.clone()?;
+        Some(Asked { godwitctl, config: self.config.clone() })
     }
 
     /// The account of the session with this index.
@@ -139,110 +210,6 @@ impl Common {
     }
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Register {
-    /// Accounts to create.
-    #[arg(long, default_value_t = 1_000)]
-    pub(crate) count: usize,
-    /// Streams at once.
-    #[arg(long, default_value_t = 8)]
-    pub(crate) streams: usize,
-    /// Requests in flight on each stream.
-    #[arg(long, default_value_t = 16)]
-    pub(crate) window: usize,
-    /// Accounts per stream before a new one is opened.
-    #[arg(long, default_value_t = 500)]
-    pub(crate) per_stream: usize,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Login {
-    /// Logins in all.
-    #[arg(long, default_value_t = 1_000)]
-    pub(crate) logins: usize,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Idle {
-    /// Sessions to hold.
-    #[arg(long, default_value_t = 1_000)]
-    pub(crate) sessions: usize,
-    /// Seconds to let the server settle before its memory is read.
-    #[arg(long, default_value_t = 5.0)]
-    settle: f64,
-    /// Seconds to hold the sessions after that.
-    #[arg(long, default_value_t = 10.0)]
-    hold: f64,
-    /// Enable stream management.
-    #[arg(long)]
-    pub(crate) sm: bool,
-}
-
-impl Idle {
-    pub(crate) fn settle(&self) -> Duration {
-        Duration::from_secs_f64(self.settle.max(0.0))
-    }
-
-    pub(crate) fn hold(&self) -> Duration {
-        Duration::from_secs_f64(self.hold.max(0.0))
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Chat {
-    /// Pairs; pair k is account 2k writing to account 2k+1.
-    #[arg(long, default_value_t = 100)]
-    pub(crate) pairs: usize,
-    /// Messages in flight in each pair.
-    #[arg(long, default_value_t = 16)]
-    pub(crate) window: u64,
-    /// Messages per pair; the default is as many as fit into the time.
-    #[arg(long)]
-    pub(crate) messages: Option<u64>,
-    /// Seconds to measure.
-    #[arg(long, default_value_t = 10.0)]
-    seconds: f64,
-    /// Seconds before that which are not measured.
-    #[arg(long, default_value_t = 2.0)]
-    warmup: f64,
-    /// Characters in each body.
-    #[arg(long, default_value_t = 100)]
-    pub(crate) body: usize,
-    /// Enable stream management and measure the time to the acknowledgement too.
-    #[arg(long)]
-    pub(crate) sm: bool,
-    /// With `--sm`: ask for an acknowledgement after this many messages.
-    #[arg(long, default_value_t = 5)]
-    pub(crate) ack_every: u64,
-}
-
-impl Chat {
-    /// No time before the measurement if a number of messages was asked for.
-    pub(crate) fn warmup(&self) -> Duration {
-        if self.messages.is_some() { Duration::ZERO } else { Duration::from_secs_f64(self.warmup.max(0.0)) }
-    }
-
-    /// How long a run may take.
-    pub(crate) fn seconds(&self) -> Duration {
-        Duration::from_secs_f64(self.seconds.max(0.1))
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Offline {
-    /// Users who are away.
-    #[arg(long, default_value_t = 100)]
-    pub(crate) users: usize,
-    /// Messages for each of them.
-    #[arg(long, default_value_t = 100)]
-    pub(crate) messages: u64,
-    /// Accounts that write to them (they come after the users in number).
-    #[arg(long, default_value_t = 10)]
-    pub(crate) senders: usize,
-    /// Unacknowledged messages of each sender at most.
-    #[arg(long, default_value_t = 50)]
-    pub(crate) window: u32,
-    /// Characters in each body.
-    #[arg(long, default_value_t = 100)]
-    pub(crate) body: usize,
-}
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,253 @@
+//! What a phase came to: a line for people, a JSON line for machines. The fields are documented in README.md.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use crate::data::Tally;
+use crate::server::{Sample, descriptors_max};
+
+/// The number of the JSON format; it grows when a field changes its meaning.
+const FORMAT: u32 = 1;
+
+/// The second-by-second readings of the server.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reading {
+    pub(crate) sample: Sample,
+    pub(crate) syscalls: Option<u64>,
+}
+
+/// Everything that is known of a finished phase.
+#[derive(Debug, Default)]
+pub(crate) struct Phase {
+    pub(crate) scenario: String,
+    pub(crate) name: String,
+    pub(crate) label: Option<String>,
+    pub(crate) processes: usize,
+    pub(crate) tally: Tally,
+    /// Messages per second that were offered, in open-loop phases.
+    pub(crate) offered: Option<f64>,
+    /// The server before the scenario began.
+    pub(crate) start: Option<Sample>,
+    /// The server when the phase began, in its course, and when its measured part ended.
+    pub(crate) readings: Vec<Reading>,
+    pub(crate) unmeasured: Option<String>,
+    pub(crate) pids: Vec<u32>,
+    /// The workers, in the same way.
+    pub(crate) ours: Vec<Sample>,
+    /// The workers before they opened a connection, bytes.
+    pub(crate) ours_start: u64,
+    /// Share of the machine's cores that was busy, 0 to 1.
+    pub(crate) machine_busy: f64,
+    pub(crate) overflows: u64,
+    pub(crate) status: Value,
+    /// What a scenario wants to add.
+    pub(crate) extra: Map<String, Value>,
+}
+
+#[allow(clippy::cast_precision_loss, reason = "figures for people")]
+fn ratio(n: u64, of: u64) -> f64 {
+    n as f64 / of.max(1) as f64
+}
+
+fn round(value: f64, digits: i32) -> f64 {
+    let factor = 10_f64.powi(digits);
+    (value * factor).round() / factor
+}
+
+/// Cores that two readings show busy.
+pub(crate) fn busy(from: &Sample, to: &Sample) -> f64 {
+    ratio(to.cpu.saturating_sub(from.cpu), to.at.saturating_sub(from.at))
+}
+
+/// Growth of a counter that may also have been started anew with its process.
+fn grown(from: u64, to: u64) -> u64 {
+    to.saturating_sub(from)
+}
+
+impl Phase {
+    fn ends(&self) -> Option<(Reading, Reading)> {
+        Some((*self.readings.first()?, *self.readings.last()?))
+    }
+
+    /// Cores that the server kept busy.
+    pub(crate) fn server_busy(&self) -> Option<f64> {
+        self.ends().map(|(from, to)| busy(&from.sample, &to.sample))
+    }
+
+    /// Cores that the workers kept busy.
+    pub(crate) fn our_busy(&self) -> f64 {
+        match (self.ours.first(), self.ours.last()) {
+            (Some(from), Some(to)) => busy(from, to),
+            _ => 0.0,
+        }
+    }
+
+    /// System calls of the server while measuring.
+    fn syscalls(&self) -> Option<u64> {
+        let (from, to) = self.ends()?;
+        Some(to.syscalls?.saturating_sub(from.syscalls?))
+    }
+
+    /// For each session that is up, by how much the server has grown since the scenario began.
+    pub(crate) fn rss_per_session(&self) -> Option<u64> {
+        let (_, to) = self.ends()?;
+        let grown = to.sample.rss.saturating_sub(self.start?.rss);
+        self.is_about_sessions().then(|| grown / self.tally.sessions)
+    }
+
+    /// The same for the load generator itself.
+    pub(crate) fn our_bytes(&self) -> Option<u64> {
+        let grown = self.ours.last()?.rss.saturating_sub(self.ours_start);
+        self.is_about_sessions().then(|| grown / self.tally.sessions)
+    }
+
+    /// In other phases memory is also taken by what the sessions do.
+    fn is_about_sessions(&self) -> bool {
+        self.tally.sessions > 0 && matches!(self.tally.unit.as_str(), "login" | "session")
+    }
+
+    fn server(&self) -> Value {
+        let Some((from, to)) = self.ends() else { return Value::Null };
+        let units = self.tally.units;
+        let cpu = grown(from.sample.cpu, to.sample.cpu);
+        let switches = grown(from.sample.switches, to.sample.switches);
+        json!({
+            "pids": self.pids,
+            "cpu_us_per_unit": round(ratio(cpu, units), 2),
+            "cpu_us": cpu,
+            "cores_busy": self.server_busy().map(|n| round(n, 3)),
+            "switches_per_unit": round(ratio(switches, units), 4),
+            "switches": switches,
+            "syscalls": self.syscalls(),
+            "syscalls_per_unit": self.syscalls().map(|n| round(ratio(n, units), 3)),
+            "syscalls_unmeasured": self.unmeasured,
+            "rss_start": self.start.map(|s| s.rss),
+            "rss_begin": from.sample.rss,
+            "rss_end": to.sample.rss,
+            "rss_max": self.readings.iter().map(|r| r.sample.rss).max(),
+            "rss_per_session": self.rss_per_session(),
+            "descriptors": to.sample.descriptors,
+            "descriptors_max": self.pids.iter().filter_map(|pid| descriptors_max(*pid)).max(),
+        })
+    }
+
+    fn client(&self) -> Value {
+        let last = self.ours.last();
+        let cpu = self.ours.first().zip(last).map_or(0, |(from, to)| grown(from.cpu, to.cpu));
+        json!({
+            "cpu_us_per_unit": round(ratio(cpu, self.tally.units), 2),
+            "cores_busy": round(self.our_busy(), 3),
+            "rss_bytes": last.map(|s| s.rss),
+            "rss_per_session": self.our_bytes(),
+        })
+    }
+
+    fn series(&self) -> Value {
+        let seconds = &self.tally.series;
+        let quantile = |q: f64| -> Vec<u64> {
+            let all = seconds.iter().map(|s| crate::data::Latency::from(s.latency.clone()));
+            all.map(|latency| latency.quantile(q)).collect()
+        };
+        let begin = self.readings.first().map_or(0, |r| r.sample.at);
+        let at: Vec<f64> = self
+            .readings
+            .iter()
+            .map(|r| round(ratio(r.sample.at.saturating_sub(begin), 1_000_000), 2))
+            .collect();
+        let rate = |get: fn(&Reading) -> Option<u64>| -> Vec<Option<f64>> {
+            let pairs = self.readings.windows(2).map(|pair| match pair {
+                [a, b] => {
+                    let micros = b.sample.at.saturating_sub(a.sample.at);
+                    Some(round(ratio(get(b)?.saturating_sub(get(a)?), micros) * 1e6, 1))
+                }
+                _ => None,
+            });
+            std::iter::once(None).chain(pairs).take(self.readings.len()).collect()
+        };
+        let cores: Vec<Option<f64>> =
+            rate(|r| Some(r.sample.cpu)).into_iter().map(|v| v.map(|v| round(v / 1e6, 3))).collect();
+        json!({
+            "done": seconds.iter().map(|s| s.done).collect::<Vec<_>>(),
+            "wrong": seconds.iter().map(|s| s.wrong).collect::<Vec<_>>(),
+            "p50_us": quantile(0.5), "p99_us": quantile(0.99), "p999_us": quantile(0.999),
+            "server": {
+                "at": at, "cores_busy": cores,
+                "rss": self.readings.iter().map(|r| r.sample.rss).collect::<Vec<_>>(),
+                "switches_per_second": rate(|r| Some(r.sample.switches)),
+                "syscalls_per_second": rate(|r| r.syscalls),
+            },
+        })
+    }
+
+    /// True if nothing happened that must not happen.
+    pub(crate) fn ok(&self) -> bool {
+        self.tally.wrong() == 0
+    }
+
+    /// The JSON line.
+    pub(crate) fn json(&self, command: &[String]) -> Value {
+        let tally = &self.tally;
+        let latency: Map<String, Value> = tally.latency.iter().map(|(k, v)| (k.clone(), v.json())).collect();
+        let mut value = json!({
+            "format": FORMAT, "scenario": self.scenario, "phase": self.name, "label": self.label,
+            "processes": self.processes, "sessions": tally.sessions,
+            "unit": tally.unit, "units": tally.units, "seconds": round(tally.seconds, 4),
+            "per_second": round(tally.per_second(), 2), "offered_per_second": self.offered,
+            "counts": tally.counts, "latency_us": latency,
+            "ok": self.ok(), "error": tally.error,
+            "server": self.server(), "client": self.client(),
+            "machine": {"cores": crate::server::cores(), "busy": round(self.machine_busy, 3),
+                "listen_overflows": self.overflows},
+            "status": self.status, "series": self.series(), "command": command,
+        });
+        if let Some(object) = value.as_object_mut() {
+            object.extend(self.extra.clone());
+        }
+        value
+    }
+
+    /// The line for people.
+    pub(crate) fn human(&self) -> String {
+        let tally = &self.tally;
+        let mut out = format!("{}: {} {}s in {:.1} s", self.name, tally.units, tally.unit, tally.seconds);
+        // Writing to a string cannot fail.
+        let _ = write!(out, ", {:.0}/s", tally.per_second());
+        if let Some(offered) = self.offered {
+            let _ = write!(out, " of {offered:.0}/s offered");
+        }
+        for (name, latency) in &tally.latency {
+            let _ = write!(out, "; {name} {}", latency.human());
+        }
+        match self.ends() {
+            Some((from, to)) => {
+                let cpu = ratio(grown(from.sample.cpu, to.sample.cpu), tally.units);
+                let switches = ratio(grown(from.sample.switches, to.sample.switches), tally.units);
+                let _ = write!(
+                    out,
+                    "; server {cpu:.1} µs CPU and {switches:.2} switches per {}, {:.0}% of a core, RSS {} KB",
+                    tally.unit,
+                    busy(&from.sample, &to.sample) * 100.0,
+                    to.sample.rss / 1024
+                );
+                if let Some(n) = self.syscalls() {
+                    let _ = write!(out, ", {:.2} system calls per {}", ratio(n, tally.units), tally.unit);
+                }
+                if let Some(bytes) = self.rss_per_session() {
+                    let _ = write!(out, ", {bytes} bytes per session over {} sessions", tally.sessions);
+                }
+            }
+            None => out += "; server not measured (--server-pid)",
+        }
+        if let Some(bytes) = self.our_bytes() {
+            let _ = write!(out, "; here {bytes} bytes per client");
+        }
+        for (name, n) in &tally.counts {
+            let _ = write!(out, ", {n} {}", name.replace('_', " "));
+        }
+        if let Some(error) = &tally.error {
+            let _ = write!(out, " (last error: {error})");
+        }
+        out
+    }
+}
