@@ -10,7 +10,7 @@ export PATH := $(GODWIT_CACHE)/cargo/bin:$(HOME)/.cargo/bin:$(ccache)$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: run test deps build release generate lint audit fuzz-short e2e
-.PHONY: sim sim-seed sim-planted crash clean help
+.PHONY: perf bench sim sim-seed sim-planted crash clean help
 
 run:        ## install what is missing, build, start a server for `localhost`; Ctrl-C stops it
 	@tests/bin/deps build
@@ -51,6 +51,14 @@ sim-seed:   ## one seed again, with the last events: SEED=N
 
 sim-planted: ## three bugs planted on purpose; all must be found
 	@tests/bin/suites sim-planted
+
+perf:       ## what a message and a login cost, counted, against the committed baseline
+	@tests/bin/suites perf
+
+bench:      ## Godwit beside Prosody and ejabberd on this machine; installs them; ROUNDS=3
+	@tests/bin/deps bench
+	cargo build --release --quiet -p godwit-server -p godwit-load
+	$(GODWIT_CACHE)/bench-venv/bin/python tests/perf/bench.py --rounds $(or $(ROUNDS),3)
 
 crash:      ## kills and power losses under load, nothing acknowledged may be lost; KILLS=200 for a full run
 	@tests/bin/suites crash
