@@ -2,26 +2,40 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use mio::net::TcpStream;
-use rustls::{ClientConfig, ClientConnection};
-use rustls_pki_types::ServerName;
 use socket2::{Domain, Socket, Type};
 
 use crate::settings::Settings;
+use crate::tls::Tls;
 
-/// Read in one call at most, bytes: one TLS record.
-const CHUNK: usize = 16_384;
+/// Read in one call at most, bytes.
+const CHUNK: usize = 65_536;
 /// Calls to read in one turn at most, so that one peer cannot hold the loop.
-const READS_MAX: u32 = 64;
+const READS_MAX: u32 = 16;
 
-/// A connection; plain until TLS starts.
+/// A connection; plain until TLS starts. While it is idle it has no buffer.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) sock: TcpStream,
-    tls: Option<Box<ClientConnection>>,
+    tls: Option<Tls>,
+    /// The start of a record whose rest has not come.
+    input: Vec<u8>,
+    /// What the socket has not taken yet.
+    out: Vec<u8>,
+}
+
+/// Buffers that all connections of a loop share.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    chunk: Vec<u8>,
     plain: Vec<u8>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { chunk: vec![0; CHUNK], plain: Vec::new() }
+    }
 }
 
 /// What reading came to.
@@ -55,25 +69,30 @@ impl Conn {
             }
             _ => {}
         }
-        Ok(Self { sock: TcpStream::from_std(socket.into()), tls: None, plain: Vec::new() })
+        let (input, out) = (Vec::new(), Vec::new());
+        Ok(Self { sock: TcpStream::from_std(socket.into()), tls: None, input, out })
     }
 
     /// From here on everything goes through TLS.
-    pub(crate) fn start_tls(&mut self, config: &Arc<ClientConfig>, domain: &str) -> io::Result<()> {
-        let name = ServerName::try_from(domain.to_owned()).map_err(io::Error::other)?;
-        let mut tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
-        // The scenarios' windows bound what is queued.
-        tls.set_buffer_limit(None);
-        self.tls = Some(Box::new(tls));
+    pub(crate) fn start_tls(&mut self, settings: &Settings) -> io::Result<()> {
+        let tls = Tls::connect(&settings.config, &settings.domain, settings.tickets, &mut self.out);
+        self.tls = Some(tls.map_err(io::Error::other)?);
         Ok(())
     }
 
-    /// Queues bytes.
+    /// The session is up: nothing is kept that only its beginning needed.
+    pub(crate) fn settle(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.settle();
+        }
+    }
+
+    /// Queues bytes; each call makes a record of its own. The scenarios' windows bound what is queued.
     pub(crate) fn queue(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.tls {
-            Some(tls) => tls.writer().write_all(bytes),
+            Some(tls) => tls.seal(bytes, &mut self.out).map_err(io::Error::other),
             None => {
-                self.plain.extend_from_slice(bytes);
+                self.out.extend_from_slice(bytes);
                 Ok(())
             }
         }
@@ -81,54 +100,54 @@ impl Conn {
 
     /// Writes what the socket takes.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        while !self.plain.is_empty() {
-            match self.sock.write(&self.plain) {
-                Ok(n) => drop(self.plain.drain(..n)),
-                Err(e) => return not_yet(e),
+        let mut written = 0;
+        while let Some(rest) = self.out.get(written..).filter(|rest| !rest.is_empty()) {
+            match self.sock.write(rest) {
+                Ok(n) => written += n,
+                Err(e) => {
+                    self.out.drain(..written);
+                    return not_yet(e);
+                }
             }
         }
-        let Some(tls) = &mut self.tls else { return Ok(()) };
-        while tls.wants_write() {
-            match tls.write_tls(&mut self.sock) {
-                Ok(_) => {}
-                Err(e) => return not_yet(e),
-            }
-        }
+        self.out = Vec::new();
         Ok(())
     }
 
     /// Reads what is there and hands the plain bytes to `sink`.
-    pub(crate) fn receive(&mut self, mut sink: impl FnMut(&[u8])) -> io::Result<Received> {
-        let mut chunk = [0; CHUNK];
+    pub(crate) fn receive(
+        &mut self,
+        scratch: &mut Scratch,
+        mut sink: impl FnMut(&[u8]),
+    ) -> io::Result<Received> {
         for _ in 0..READS_MAX {
-            let read = match &mut self.tls {
-                Some(tls) => tls.read_tls(&mut self.sock),
-                None => self.sock.read(&mut chunk),
-            };
-            match read {
+            let n = match self.sock.read(&mut scratch.chunk) {
                 Ok(0) => return Ok(Received::Closed),
-                Ok(n) if self.tls.is_none() => {
-                    sink(chunk.get(..n).unwrap_or_default());
-                    // What follows may be TLS already: let the login look first.
-                    return Ok(Received::More);
-                }
-                Ok(_) => self.decrypt(&mut chunk, &mut sink)?,
+                Ok(n) => n,
                 Err(e) => return not_yet(e).map(|()| Received::Drained),
+            };
+            let Some(chunk) = scratch.chunk.get_mut(..n) else { break };
+            let Some(tls) = &mut self.tls else {
+                sink(chunk);
+                // What follows may be TLS already: let the login look first.
+                return Ok(Received::More);
+            };
+            let whole = if self.input.is_empty() {
+                chunk
+            } else {
+                self.input.extend_from_slice(chunk);
+                self.input.as_mut_slice()
+            };
+            scratch.plain.clear();
+            let took = tls.receive(whole, &mut scratch.plain, &mut self.out).map_err(io::Error::other)?;
+            let rest = whole.get(took.consumed..).unwrap_or_default();
+            self.input = if rest.is_empty() { Vec::new() } else { rest.to_vec() };
+            sink(&scratch.plain);
+            if took.closed {
+                return Ok(Received::Closed);
             }
         }
         Ok(Received::More)
-    }
-
-    fn decrypt(&mut self, chunk: &mut [u8], sink: &mut impl FnMut(&[u8])) -> io::Result<()> {
-        let Some(tls) = &mut self.tls else { return Ok(()) };
-        let state = tls.process_new_packets().map_err(io::Error::other)?;
-        let mut left = state.plaintext_bytes_to_read();
-        while left > 0 {
-            let n = tls.reader().read(chunk)?;
-            sink(chunk.get(..n).unwrap_or_default());
-            left -= n;
-        }
-        Ok(())
     }
 }
 

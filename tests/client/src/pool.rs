@@ -8,6 +8,7 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::conn::Scratch;
 use crate::session::{Client, Event, Resume};
 use crate::settings::{Account, Purpose, Settings};
 
@@ -28,6 +29,7 @@ pub struct Pool {
     /// Slots with something to flush.
     dirty: BTreeSet<usize>,
     scratch: Vec<Event>,
+    buffers: Scratch,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +55,7 @@ impl Pool {
             again: BTreeSet::new(),
             dirty: BTreeSet::new(),
             scratch: Vec::new(),
+            buffers: Scratch::default(),
         })
     }
 
@@ -178,7 +181,7 @@ impl Pool {
     fn read(&mut self, slot: usize, out: &mut Vec<(usize, Event)>) {
         let Some(place) = self.slots.get_mut(slot).filter(|s| !s.paused && !s.closed) else { return };
         let Some(client) = place.client.as_mut() else { return };
-        let outcome = client.read(&self.settings, &mut self.scratch);
+        let outcome = client.read(&self.settings, &mut self.buffers, &mut self.scratch);
         out.extend(self.scratch.drain(..).map(|event| (slot, event)));
         match outcome {
             Ok(more) => {

@@ -1,6 +1,7 @@
 //! The client's side of SCRAM (RFC 5802, RFC 7677), without channel binding.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroU32;
 
 use aws_lc_rs::{digest, hmac, pbkdf2, rand};
@@ -8,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 /// Salted passwords kept at most; PBKDF2 is what a login costs the client.
-const CACHE_MAX: usize = 50_000;
+const CACHE_MAX: usize = 1_000_000;
 /// More iterations than this are a mistake of the server.
 const ITERATIONS_MAX: u32 = 1_000_000;
 
@@ -63,17 +64,27 @@ impl Hash {
     }
 }
 
-/// Salted passwords by hash, password, salt and iterations.
+/// Salted passwords, each under a hash of what it was made from: 56 bytes for each account. Should two ever
+/// share a hash, one login fails.
 #[derive(Debug, Default)]
-pub(crate) struct KeyCache(HashMap<(Hash, String, Vec<u8>, u32), Vec<u8>>);
+pub(crate) struct KeyCache {
+    keys: HashMap<u64, [u8; 32]>,
+    hasher: RandomState,
+}
 
 impl KeyCache {
-    fn get(&mut self, hash: Hash, password: &str, salt: Vec<u8>, iterations: NonZeroU32) -> Vec<u8> {
-        if self.0.len() >= CACHE_MAX {
-            self.0.clear();
+    fn get(&mut self, hash: Hash, password: &str, salt: &[u8], iterations: NonZeroU32) -> Vec<u8> {
+        if self.keys.len() >= CACHE_MAX {
+            self.keys.clear();
         }
-        let key = (hash, password.to_owned(), salt, iterations.get());
-        self.0.entry(key).or_insert_with_key(|k| hash.salted(password, &k.2, iterations)).clone()
+        let name = self.hasher.hash_one((hash, password, salt, iterations));
+        let salted = self.keys.entry(name).or_insert_with(|| {
+            let mut key = [0; 32];
+            let salted = hash.salted(password, salt, iterations);
+            key.iter_mut().zip(salted).for_each(|(place, byte)| *place = byte);
+            key
+        });
+        salted.get(..hash.len()).unwrap_or_default().to_vec()
     }
 }
 
@@ -122,7 +133,7 @@ impl Scram {
         if iterations.get() > ITERATIONS_MAX {
             return Err("SCRAM: too many iterations".into());
         }
-        let salted = keys.get(self.hash, password, salt, iterations);
+        let salted = keys.get(self.hash, password, &salt, iterations);
         let without_proof = format!("c=biws,r={nonce}");
         let auth = format!("{},{server_first},{without_proof}", self.first_bare);
         let client_key = self.hash.hmac(&salted, b"Client Key");

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::conn::{Conn, Received};
+use crate::conn::{Conn, Received, Scratch};
 use crate::login::{Login, Online, Step};
 use crate::scan::{Item, Scanner};
 use crate::settings::{Account, Purpose, Settings, TlsMode};
@@ -71,7 +71,7 @@ impl Client {
     ) -> io::Result<Self> {
         let mut conn = Conn::open(settings, session)?;
         if settings.tls == TlsMode::Direct {
-            conn.start_tls(&settings.config, &settings.domain)?;
+            conn.start_tls(settings)?;
         }
         conn.queue(Login::header(settings).as_bytes())?;
         let (sent, received) = resume.as_ref().map_or((0, 0), |r| (r.sent, r.received));
@@ -125,9 +125,14 @@ impl Client {
     }
 
     /// Reads until the socket is empty; true if it is not yet.
-    pub(crate) fn read(&mut self, settings: &Settings, events: &mut Vec<Event>) -> Result<bool, String> {
+    pub(crate) fn read(
+        &mut self,
+        settings: &Settings,
+        scratch: &mut Scratch,
+        events: &mut Vec<Event>,
+    ) -> Result<bool, String> {
         let scanner = &mut self.scanner;
-        let received = self.conn.receive(|bytes| scanner.feed(bytes)).map_err(|e| e.to_string())?;
+        let received = self.conn.receive(scratch, |bytes| scanner.feed(bytes)).map_err(|e| e.to_string())?;
         while let Some(item) = self.scanner.next_item().map_err(|e| e.to_string())? {
             self.item(item, settings, events)?;
         }
@@ -155,7 +160,7 @@ impl Client {
             Step::Wait => Ok(()),
             Step::Send(text) => self.conn.queue(text.as_bytes()),
             Step::StartTls => {
-                self.conn.start_tls(&settings.config, &settings.domain)?;
+                self.conn.start_tls(settings)?;
                 self.restart(settings)
             }
             Step::Restart => self.restart(settings),
@@ -178,6 +183,7 @@ impl Client {
 
     fn online(&mut self, online: Online, events: &mut Vec<Event>) {
         self.login = None;
+        self.conn.settle();
         self.sm = online.sm;
         self.sm_id = online.sm_id;
         if online.resumed.is_none() {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use crate::data::Tally;
-use crate::server::{Sample, descriptors_max};
+use crate::server::{Sample, cpu, descriptors_max};
 
 /// The number of the JSON format; it grows when a field changes its meaning.
 const FORMAT: u32 = 1;
@@ -57,7 +57,7 @@ fn round(value: f64, digits: i32) -> f64 {
 
 /// Cores that two readings show busy.
 pub(crate) fn busy(from: &Sample, to: &Sample) -> f64 {
-    ratio(to.cpu.saturating_sub(from.cpu), to.at.saturating_sub(from.at))
+    ratio(cpu(from, to), to.at.saturating_sub(from.at))
 }
 
 /// Growth of a counter that may also have been started anew with its process.
@@ -110,7 +110,7 @@ impl Phase {
     fn server(&self) -> Value {
         let Some((from, to)) = self.ends() else { return Value::Null };
         let units = self.tally.units;
-        let cpu = grown(from.sample.cpu, to.sample.cpu);
+        let cpu = cpu(&from.sample, &to.sample);
         let switches = grown(from.sample.switches, to.sample.switches);
         json!({
             "pids": self.pids,
@@ -134,7 +134,7 @@ impl Phase {
 
     fn client(&self) -> Value {
         let last = self.ours.last();
-        let cpu = self.ours.first().zip(last).map_or(0, |(from, to)| grown(from.cpu, to.cpu));
+        let cpu = self.ours.first().zip(last).map_or(0, |(from, to)| cpu(from, to));
         json!({
             "cpu_us_per_unit": round(ratio(cpu, self.tally.units), 2),
             "cores_busy": round(self.our_busy(), 3),
@@ -155,18 +155,17 @@ impl Phase {
             .iter()
             .map(|r| round(ratio(r.sample.at.saturating_sub(begin), 1_000_000), 2))
             .collect();
-        let rate = |get: fn(&Reading) -> Option<u64>| -> Vec<Option<f64>> {
+        // The first reading has no rate.
+        let rate = |between: fn(&Reading, &Reading) -> Option<u64>| -> Vec<Option<f64>> {
             let pairs = self.readings.windows(2).map(|pair| match pair {
-                [a, b] => {
-                    let micros = b.sample.at.saturating_sub(a.sample.at);
-                    Some(round(ratio(get(b)?.saturating_sub(get(a)?), micros) * 1e6, 1))
-                }
+                [a, b] => Some(ratio(between(a, b)?, b.sample.at.saturating_sub(a.sample.at)) * 1e6),
                 _ => None,
             });
-            std::iter::once(None).chain(pairs).take(self.readings.len()).collect()
+            let all = std::iter::once(None).chain(pairs.map(|rate| rate.map(|rate| round(rate, 1))));
+            all.take(self.readings.len()).collect()
         };
-        let cores: Vec<Option<f64>> =
-            rate(|r| Some(r.sample.cpu)).into_iter().map(|v| v.map(|v| round(v / 1e6, 3))).collect();
+        let cores = rate(|a, b| Some(cpu(&a.sample, &b.sample)));
+        let cores: Vec<Option<f64>> = cores.into_iter().map(|v| v.map(|v| round(v / 1e6, 3))).collect();
         json!({
             "done": seconds.iter().map(|s| s.done).collect::<Vec<_>>(),
             "wrong": seconds.iter().map(|s| s.wrong).collect::<Vec<_>>(),
@@ -174,8 +173,8 @@ impl Phase {
             "server": {
                 "at": at, "cores_busy": cores,
                 "rss": self.readings.iter().map(|r| r.sample.rss).collect::<Vec<_>>(),
-                "switches_per_second": rate(|r| Some(r.sample.switches)),
-                "syscalls_per_second": rate(|r| r.syscalls),
+                "switches_per_second": rate(|a, b| Some(grown(a.sample.switches, b.sample.switches))),
+                "syscalls_per_second": rate(|a, b| Some(grown(a.syscalls?, b.syscalls?))),
             },
         })
     }
@@ -221,7 +220,7 @@ impl Phase {
         }
         match self.ends() {
             Some((from, to)) => {
-                let cpu = ratio(grown(from.sample.cpu, to.sample.cpu), tally.units);
+                let cpu = ratio(cpu(&from.sample, &to.sample), tally.units);
                 let switches = ratio(grown(from.sample.switches, to.sample.switches), tally.units);
                 let _ = write!(
                     out,

@@ -53,6 +53,8 @@ pub(crate) struct Worker {
     link: Link,
     /// The account of each slot.
     seats: Vec<usize>,
+    /// When it began, µs: messages that were due before are left over from another run.
+    pub(crate) started: u64,
     told: u64,
 }
 
@@ -72,6 +74,18 @@ impl Worker {
     /// The bare JID in this slot.
     pub(crate) fn jid(&self, slot: usize) -> String {
         self.common.jid(self.seats.get(slot).copied().unwrap_or(slot))
+    }
+
+    /// Acknowledges what came and closes the streams, so that nothing waits for the next run.
+    pub(crate) fn leave(&mut self, slots: Range<usize>) -> Outcome<()> {
+        let mut acks = Vec::new();
+        for slot in slots {
+            if let Some(client) = self.pool.client(slot) {
+                client.acknowledge_now(&mut acks)?;
+            }
+            self.pool.close(slot);
+        }
+        Ok(())
     }
 
     /// A client that is there, or nothing.
@@ -149,7 +163,15 @@ fn work(cli: Cli, share: Share) -> Outcome<()> {
     let settings = cli.common.settings()?;
     let mut pool = Pool::new(settings).map_err(|e| e.to_string())?;
     pool.number_from(share.index * SESSIONS_PER_WORKER);
-    let worker = Worker { pool, common: cli.common, share, link: Link::new(), seats: Vec::new(), told: 0 };
+    let worker = Worker {
+        pool,
+        common: cli.common,
+        share,
+        link: Link::new(),
+        seats: Vec::new(),
+        started: micros(),
+        told: 0,
+    };
     dispatch(worker, cli.scenario)
 }
 

@@ -24,6 +24,7 @@ struct Run<'a> {
     /// The receivers' addresses, as they stand in an attribute.
     to: Vec<String>,
     padding: String,
+    started: u64,
     measuring: bool,
     stop: bool,
     recorder: Recorder,
@@ -38,6 +39,7 @@ pub(crate) fn run(worker: &mut Worker, options: &Chat) -> Outcome<()> {
         pairs: pairs.map(|_| Pair::default()).collect(),
         to: slots.clone().skip(1).step_by(2).map(|slot| xml::escape(&worker.jid(slot))).collect(),
         padding: "x".repeat(options.body),
+        started: worker.started,
         measuring: false,
         stop: true,
         recorder: Recorder::new("message", "delivery", micros()),
@@ -74,8 +76,7 @@ pub(crate) fn run(worker: &mut Worker, options: &Chat) -> Outcome<()> {
         tally.count(name, n);
     }
     worker.end(run.recorder)?;
-    slots.for_each(|slot| worker.pool.close(slot));
-    Ok(())
+    worker.leave(slots)
 }
 
 /// The text of message `n`, due at `due` µs, of at least `size` characters.
@@ -85,12 +86,12 @@ pub(crate) fn body(n: u64, due: u64, padding: &str) -> String {
     body
 }
 
-/// Number and time of a message made by [`body`].
-pub(crate) fn parse(stanza: &str) -> Option<(u64, u64)> {
+/// Number and time of a message made by [`body`] since `started`.
+pub(crate) fn parse(stanza: &str, started: u64) -> Option<(u64, u64)> {
     let body = xml::text(stanza, "body")?;
     let mut fields = body.split(':').map(str::parse);
     match (fields.next(), fields.next()) {
-        (Some(Ok(n)), Some(Ok(due))) => Some((n, due)),
+        (Some(Ok(n)), Some(Ok(due))) if due >= started => Some((n, due)),
         _ => None,
     }
 }
@@ -181,7 +182,7 @@ impl Run<'_> {
     }
 
     fn arrived(&mut self, index: usize, stanza: &str, at: u64) {
-        let Some((n, sent_at)) = parse(stanza) else { return };
+        let Some((n, sent_at)) = parse(stanza, self.started) else { return };
         let Some(pair) = self.pairs.get_mut(index) else { return };
         if pair.arrive(n) && self.measuring {
             self.recorder.done(at, at.saturating_sub(sent_at));
@@ -197,8 +198,10 @@ mod tests {
     fn bodies_have_their_size_and_say_when_they_were_due() {
         let text = body(7, 123_456, &"x".repeat(40));
         assert_eq!(text.len(), 40);
-        assert_eq!(parse(&format!("<message><body>{text}</body></message>")), Some((7, 123_456)));
-        assert_eq!(parse(&format!("<message><body>{}</body></message>", body(7, 8, ""))), Some((7, 8)));
-        assert_eq!(parse("<message><body>hello</body></message>"), None);
+        let message = format!("<message><body>{text}</body></message>");
+        assert_eq!(parse(&message, 123_456), Some((7, 123_456)));
+        assert_eq!(parse(&message, 123_457), None);
+        assert_eq!(parse(&format!("<message><body>{}</body></message>", body(7, 8, "")), 0), Some((7, 8)));
+        assert_eq!(parse("<message><body>hello</body></message>", 0), None);
     }
 }

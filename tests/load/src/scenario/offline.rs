@@ -39,8 +39,7 @@ pub(crate) fn run(worker: &mut Worker, options: &Offline) -> Outcome<()> {
     recorder.tally.count("duplicated", sum(|p| p.duplicated));
     recorder.tally.count("out_of_order", sum(|p| p.out_of_order));
     worker.end(recorder)?;
-    users.for_each(|slot| worker.pool.close(slot));
-    Ok(())
+    worker.leave(users)
 }
 
 /// One sender's share of the work.
@@ -135,11 +134,11 @@ fn fetch(
     recorder: &mut Recorder,
 ) -> Outcome<Vec<Pair>> {
     let mut users: Vec<Pair> = slots.clone().map(|_| Pair::default()).collect();
-    let first = slots.start;
+    let (first, started) = (slots.start, worker.started);
     let mut logins = Recorder::new("login", "login", micros());
     let mut got = Vec::new();
     log_in(worker, &mut logins, slots.clone(), true, Then::Stay, |_, slot, event| {
-        if take(&mut users, slot - first, &event) {
+        if take(&mut users, slot - first, &event, started) {
             got.push(micros());
         }
     })?;
@@ -147,29 +146,22 @@ fn fetch(
     recorder.tally.count("failed", logins.tally.get("failed"));
     recorder.tally.error = logins.tally.error.take();
     let total = users.len() as u64 * options.messages;
-    let (mut progress, mut events, mut acks) = (micros(), Vec::new(), Vec::new());
+    let (mut progress, mut events) = (micros(), Vec::new());
     while users.iter().any(|u| u.arrived < options.messages) && micros() - progress < STALL_MAX {
         worker.turn(Duration::from_millis(5), &mut events)?;
         for (slot, event) in events.drain(..) {
-            if take(&mut users, slot - first, &event) {
+            if take(&mut users, slot - first, &event, started) {
                 progress = micros();
                 recorder.done(progress, recorder.elapsed(progress));
             }
         }
         worker.progress(recorder.tally.units, Some(total))?;
     }
-    // Without the acknowledgement the server would have to keep what it delivered.
-    for slot in slots {
-        if let Some(client) = worker.client(slot) {
-            client.acknowledge_now(&mut acks)?;
-        }
-    }
-    worker.turn(Duration::from_millis(50), &mut events)?;
     Ok(users)
 }
 
 /// True if it is a message that had not come yet.
-fn take(users: &mut [Pair], index: usize, event: &Event) -> bool {
+fn take(users: &mut [Pair], index: usize, event: &Event, started: u64) -> bool {
     let (Event::Stanza(stanza), Some(user)) = (event, users.get_mut(index)) else { return false };
-    parse(stanza).is_some_and(|(n, _)| user.arrive(n))
+    parse(stanza, started).is_some_and(|(n, _)| user.arrive(n))
 }

@@ -23,6 +23,8 @@ pub(crate) struct Sample {
     pub(crate) rss: u64,
     /// User and system time so far, children that ended included, µs.
     pub(crate) cpu: u64,
+    /// The same by the scheduler's count: to the nanosecond, but of the living threads alone, µs.
+    pub(crate) cpu_fine: u64,
     /// Voluntary and involuntary context switches of the living threads.
     pub(crate) switches: u64,
     /// Open descriptors of the named processes.
@@ -39,11 +41,23 @@ impl Sample {
             alive = true;
             sum.rss += one.rss;
             sum.cpu += one.cpu;
+            sum.cpu_fine += one.cpu_fine;
             sum.switches += one.switches;
             sum.descriptors += one.descriptors;
         }
         alive.then_some(sum)
     }
+}
+
+/// What the clock's ticks may be wrong by, µs.
+const TICKS_WRONG_BY: u64 = 20_000;
+
+/// CPU time between two readings, µs.
+pub(crate) fn cpu(from: &Sample, to: &Sample) -> u64 {
+    let ticks = to.cpu.saturating_sub(from.cpu);
+    let fine = to.cpu_fine.saturating_sub(from.cpu_fine);
+    // More by the ticks than they can be wrong: threads or children have ended and took their count along.
+    if ticks > fine + fine / 50 + TICKS_WRONG_BY { ticks } else { fine }
 }
 
 /// These processes and their descendants.
@@ -75,9 +89,15 @@ fn one(pid: u32) -> Option<Sample> {
         at: 0,
         rss: field(&status, "VmRSS:").unwrap_or(0) * 1024,
         cpu: ticks * 1_000_000 / rustix::param::clock_ticks_per_second().max(1),
+        cpu_fine: tasks(pid).filter_map(|task| running(&task)).sum::<u64>() / 1_000,
         switches: tasks(pid).map(|task| switches(&task)).sum(),
         descriptors: fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |all| all.count() as u64),
     })
+}
+
+/// Nanoseconds that a thread has run.
+fn running(task: &std::path::Path) -> Option<u64> {
+    fs::read_to_string(task.join("schedstat")).ok()?.split_whitespace().next()?.parse().ok()
 }
 
 fn switches(task: &std::path::Path) -> u64 {
@@ -134,7 +154,14 @@ pub(crate) fn cores() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Machine, Sample, descriptors_max};
+    use super::{Machine, Sample, cpu, descriptors_max};
+
+    #[test]
+    fn the_finer_count_is_taken_unless_threads_ended() {
+        let at = |cpu, cpu_fine| Sample { cpu, cpu_fine, ..Sample::default() };
+        assert_eq!(cpu(&at(0, 0), &at(10_000, 1_234)), 1_234);
+        assert_eq!(cpu(&at(0, 500_000), &at(900_000, 400_000)), 900_000);
+    }
 
     #[test]
     fn this_process_can_be_read() {
