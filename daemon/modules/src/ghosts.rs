@@ -3,7 +3,7 @@
 use crate::durable;
 use crate::hub::Hub;
 use crate::pending::Completion;
-use godwit_session::{Millis, SessionId};
+use godwit_session::Millis;
 use godwit_store::schema::{self, Part};
 use godwit_store::{Cf, Owner, Range, StoreError, Tx};
 use std::collections::{BTreeSet, HashSet};
@@ -22,7 +22,7 @@ pub(crate) struct Ghosts {
     next: AtomicU64,
     /// From this number on sessions are of this life of the daemon.
     first: u64,
-    /// Those that have come back. At most as many as there were at the start.
+    /// Those that have come back or were given up. At most as many as there were at the start.
     came: Mutex<HashSet<u64>>,
 }
 
@@ -32,11 +32,16 @@ impl Ghosts {
         Ghosts { due: Mutex::default(), next: AtomicU64::new(u64::MAX), first, came: Mutex::default() }
     }
 
-    /// A session comes back, once. A second time it has ended meanwhile, as has one of this life that is not
-    /// here: what is written of it may still be there when the writer is slow, and so may be stanzas of it
-    /// that a new life would count twice.
+    /// A session comes back, or is given up, once. A second time it has ended meanwhile, as has one of this
+    /// life that is not here: what is written of it may still be there when the writer is slow, and so may be
+    /// stanzas of it that a new life would count twice.
     pub(crate) fn comes(&self, session: u64) -> bool {
         session < self.first && self.came.lock().unwrap_or_else(PoisonError::into_inner).insert(session)
+    }
+
+    /// True if it could.
+    pub(crate) fn may_come(&self, session: u64) -> bool {
+        session < self.first && !self.came.lock().unwrap_or_else(PoisonError::into_inner).contains(&session)
     }
 
     /// When [`Hub::expire_ghosts`] has something to do.
@@ -135,12 +140,8 @@ impl Hub {
 
     fn expire_ghost(&self, owner: u64, session: u64) -> Result<(), StoreError> {
         let store = &*self.outside.store;
-        let name = store.get(Cf::State, &schema::state(Owner(owner), schema::State::Name))?;
-        let here = name.as_deref().and_then(|name| std::str::from_utf8(name).ok()).and_then(|bare| {
-            self.registry.with(bare, |live| live.owner == owner && live.session(SessionId(session)).is_some())
-        });
-        if here == Some(true) {
-            return Ok(()); // revived
+        if !self.ghosts.comes(session) {
+            return Ok(());
         }
         let tx = match durable::read(store, owner, session)? {
             Some(rows) => durable::bury(store, owner, session, rows.who.secret, rows.h)?,

@@ -73,6 +73,7 @@ impl Hub {
                 None
             }
             Err(Refused::Unknown(h)) => Some(h),
+            Err(Refused::Lost(_)) if !self.ghosts.comes(wish.session.0) => Some(None), // as if unknown
             Err(Refused::Lost(why)) => {
                 tracing::info!(account = %wish.account.jid, why, "session from before the start not resumed");
                 Some(self.give_up(wish))
@@ -88,7 +89,15 @@ impl Hub {
     fn try_revive(self: &Arc<Self>, wish: &Wish, now: Millis, post: &mut Poster) -> Result<(), Refused> {
         let store = &*self.outside.store;
         let (owner, session) = (wish.account.owner, wish.session.0);
-        let Some(rows) = durable::read(store, owner, session).map_err(|e| unread(&e))? else {
+        // Of one that came back already, or is of this life, rows may be left that say nothing any more.
+        let rows = match self.ghosts.may_come(session) {
+            true => durable::read(store, owner, session).map_err(|e| unread(&e))?,
+            false => None,
+        };
+        let Some(rows) = rows else {
+            if let Some((_, place)) = self.find_resumable(&wish.account, wish.session, &wish.secret) {
+                return Err(Refused::Here(place)); // another connection was faster
+            }
             return Err(Refused::Unknown(
                 durable::ended(store, owner, session, &wish.secret).map_err(|e| unread(&e))?,
             ));

@@ -185,3 +185,95 @@ fn presence_that_could_not_be_written_down_is_with_the_next_record() {
     assert!(inbox.contains("<resumed "), "{inbox}");
     assert_eq!(bodies(&inbox), ["two"]);
 }
+
+#[test]
+fn a_session_from_before_that_is_given_up_does_not_come_back_while_that_is_written() {
+    let mut w = world();
+    let (bob, previd) = sm(&mut w, "bob", "phone");
+    w.send(bob, "<r xmlns='urn:xmpp:sm:3'/>");
+    let mut w = w.crash();
+    w.settle();
+    w.store.hold(true);
+    w.pass(700_000);
+    let first = w.authenticate("bob");
+    w.send(first, &resume(&previd, 1));
+    let inbox = w.take(first);
+    assert!(inbox.contains("<failed "), "{inbox}");
+    w.store.hold(false);
+    w.settle();
+    w.send(first, &resume(&previd, 1));
+    let inbox = w.take(first);
+    assert!(inbox.contains("<failed ") && inbox.contains(" h='1'"), "what it was told last: {inbox}");
+}
+
+#[test]
+fn a_session_replaced_while_it_is_being_resumed_does_not_live_on() {
+    let mut w = world();
+    let (old, previd) = sm(&mut w, "bob", "phone");
+    let (resuming, binding) = (w.authenticate("bob"), w.authenticate("bob"));
+    w.push(resuming, resume(&previd, 1).as_bytes());
+    // The session's shard has the wish, and not looked at it yet.
+    w.push(
+        binding,
+        b"<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+          <resource>phone</resource></bind></iq><presence/>",
+    );
+    w.settle();
+    let inbox = w.take(resuming);
+    assert!(inbox.contains("<failed "), "{inbox}");
+    assert!(w.take(old).contains("<conflict "));
+    assert!(w.client(old).closed);
+    w.send(binding, "</stream:stream>");
+    w.cut(resuming);
+    let mut there = 0;
+    w.hub.registry.each(&mut |_| there += 1);
+    assert_eq!((there, w.sockets().count()), (0, 0));
+}
+
+#[test]
+fn what_was_posted_to_the_old_place_comes_before_what_is_posted_to_the_new_one() {
+    let mut w = world();
+    let (phone, previd) = sm(&mut w, "bob", "phone");
+    w.send(phone, "<iq type='get' id='g'><query xmlns='jabber:iq:roster'/></iq>");
+    let desk = w.online("bob", "desk");
+    let _other = w.connect();
+    let moved = w.authenticate("bob");
+    let h = 2 + u32::from(w.take(phone).contains("desk"));
+    w.push(moved, resume(&previd, h).as_bytes());
+    let shard = |w: &World, id| w.socket(w.at(id)).map(|socket| socket.shard);
+    assert_ne!(shard(&w, phone), shard(&w, moved));
+    for name in ["older", "newer"] {
+        let item = format!("<item jid='alice@example.org' name='{name}'/>");
+        let set = format!("<iq type='set' id='s'><query xmlns='jabber:iq:roster'>{item}</query></iq>");
+        w.push(desk, set.as_bytes());
+        let count = w.commit(usize::MAX);
+        w.complete(count);
+        // The first is posted behind the note that makes the session move; the desk goes on.
+        if name == "older" {
+            w.note(0);
+            while w.note(1) {}
+        }
+    }
+    w.settle();
+    let inbox = w.take(moved);
+    let at = |name: &str| inbox.find(&format!("name='{name}'"));
+    assert!(inbox.contains("<resumed ") && at("older").is_some() && at("older") < at("newer"), "{inbox}");
+    assert!(!w.client(moved).closed);
+}
+
+#[test]
+fn a_session_that_moves_does_not_escape_the_removal_of_its_account() {
+    let mut w = world();
+    let (_, previd) = sm(&mut w, "bob", "phone");
+    let desk = w.login("bob", "desk");
+    let _other = w.connect();
+    let moved = w.authenticate("bob");
+    w.push(moved, resume(&previd, 1).as_bytes());
+    w.push(desk, b"<iq type='set' id='r'><query xmlns='jabber:iq:register'><remove/></query></iq>");
+    let count = w.commit(usize::MAX);
+    w.complete(count);
+    w.settle();
+    let inbox = w.take(moved);
+    assert!(inbox.contains("<not-authorized "), "{inbox}");
+    assert!(w.client(moved).closed);
+}
