@@ -158,7 +158,9 @@ impl Bound {
         }
     }
 
-    /// A message that another resource had and never acknowledged: out of order by its nature.
+    /// A message that another resource had and never acknowledged: out of order by its nature, unless the
+    /// session has not come so far yet. Then it is read in its turn, and a page that is under way is read
+    /// anew, as it may have been read when the message was not for this session.
     fn judge_again(&mut self, seq: u64) -> Verdict {
         let waits = self.unacked.iter().any(|u| matches!(u, Unacked::Stored(sent) if *sent == seq));
         if waits || self.was_sent_ahead(seq) {

@@ -528,3 +528,20 @@ fn a_page_of_an_earlier_fetch_is_not_taken_for_the_last_one() {
     let text = wrote(&mut world);
     assert!(text.contains("id='11'") && text.contains("id='12'"), "{text}");
 }
+
+/// Found by the simulator: a slow session was sent what another one had given back, ahead of what it had not
+/// read yet.
+#[test]
+fn a_message_that_another_session_gave_back_does_not_overtake_older_ones() {
+    let mut world = bound("");
+    world.event(0, Event::FeedFrom { after: 10, new_after: 10, number: None });
+    let before = world.clients[0].conn.bound().unwrap().fetches;
+    world.event(0, stored(12, 0, true));
+    assert_eq!(ids(&wrote(&mut world)), [0; 0]);
+    // The page under way may not have it, and is not taken.
+    let stale = FeedPage { after: 10, fetch: before, upto: 13, end: true, ..FeedPage::default() };
+    world.event(0, Event::Feed(Box::new(stale)));
+    feed(&mut world, page(10, &[11, 12], true));
+    assert_eq!(ids(&wrote(&mut world)), [11, 12]);
+    assert_eq!(world.host.fetches, [10, 10]);
+}
