@@ -30,7 +30,7 @@ fn deliver(at: godwit_session::ConnId, number: usize) -> Note {
     let body = "x".repeat(PIECE);
     let bytes: Arc<[u8]> =
         format!("<message id='{number}'><body>{body}</body></message>").into_bytes().into();
-    Note::Event(at, Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None }))
+    Note::Event(at, Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None, number: None }))
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn notes_of_many_threads_arrive_in_the_order_of_each() {
     // From sleep, each time.
     for round in 0..50 {
         let bytes: Arc<[u8]> = format!("<message id='note-{round}'/>").into_bytes().into();
-        let outgoing = Outgoing { bytes, extra: Box::default(), stored: None };
+        let outgoing = Outgoing { bytes, extra: Box::default(), stored: None, number: None };
         server.mailbox.send(Note::Event(at, Event::Deliver(outgoing)));
         client.until(&format!("<message id='note-{round}'/>"));
     }
@@ -185,12 +185,12 @@ fn a_session_taken_over_closes_its_connection() {
 fn the_kernel_having_it_all_is_told_once_a_turn() {
     let server = start();
     let (mut client, at) = server.login_at();
-    server.mailbox.send(Note::Event(at, Event::FeedFrom { after: 0, new_after: 0 }));
+    server.mailbox.send(Note::Event(at, Event::FeedFrom { after: 0, new_after: 0, number: None }));
     let mut batch: Vec<_> = (1..=20_u64)
         .map(|seq| {
             let bytes: Arc<[u8]> = format!("<message id='s{seq}'/>").into_bytes().into();
             let stored = Some(Stored { seq, prev: seq - 1, again: false, regular: true });
-            Note::Event(at, Event::Deliver(Outgoing { bytes, extra: Box::default(), stored }))
+            Note::Event(at, Event::Deliver(Outgoing { bytes, extra: Box::default(), stored, number: None }))
         })
         .collect();
     let writes = server.stats.writes.get();

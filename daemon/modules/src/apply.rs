@@ -126,15 +126,11 @@ impl Hub {
                     again: false,
                     regular: full.is_some() || delivery.resource.is_none(),
                 });
-                let address = crate::note::Address { session: entry.id, bare: Arc::clone(&bare) };
                 let bytes = Arc::clone(&delivery.bytes);
                 Counters::up(&self.counters.delivered);
                 seq.into_iter().for_each(|seq| self.trace.posted(seq, entry.id, now));
-                post.event(
-                    address,
-                    entry.place,
-                    Event::Deliver(Outgoing { bytes, extra: extra.clone(), stored }),
-                );
+                let outgoing = Outgoing { bytes, extra: extra.clone(), stored, number: None };
+                entry.post(&bare, Event::Deliver(outgoing), post);
             }
             if delivery.copied {
                 let bytes = Arc::clone(&delivery.bytes);
@@ -196,8 +192,8 @@ impl Hub {
         let Some(resource) = to.resource() else { return false };
         self.registry
             .with(to.bare_str(), |live| {
-                let (id, place) = live.resource(resource).map(|entry| (entry.id, entry.place))?;
-                post.event(live.address(id), place, plain(bytes));
+                let bare = Arc::clone(&live.bare);
+                live.resource(resource)?.post(&bare, plain(bytes), post);
                 Some(())
             })
             .flatten()
@@ -206,9 +202,7 @@ impl Hub {
 
     fn to_each(&self, bare: &str, bytes: &Arc<[u8]>, post: &mut Poster, chosen: impl Fn(&Entry) -> bool) {
         self.registry.with(bare, |live| {
-            for entry in live.sessions.iter().filter(|entry| chosen(entry)) {
-                post.event(live.address(entry.id), entry.place, plain(Arc::clone(bytes)));
-            }
+            live.post_each(post, chosen, |_| plain(Arc::clone(bytes)));
         });
     }
 
@@ -218,7 +212,7 @@ impl Hub {
         self.registry.with(&origin.address.bare, |live| {
             let (frontier, owed) = (live.delivery.frontier(), live.delivery.owed().to_vec());
             let owner = live.owner;
-            let address = live.address(origin.address.session);
+            let bare = Arc::clone(&live.bare);
             let Some(entry) = live.session(origin.address.session) else { return };
             if bytes.is_none() {
                 entry.interest = Interest::default();
@@ -231,16 +225,16 @@ impl Hub {
                     entry.copied.close();
                     let copied = entry.copied.clone();
                     entry.posted = 0;
-                    let place = entry.place;
-                    let owed = self.read_again(owner, &address.bare, &owed, false);
+                    let owed = self.read_again(owner, &bare, &owed, false);
                     for again in owed.into_iter().filter(|row| !(row.copied && copied.has(row.seq))) {
-                        post.event(address.clone(), place, Event::Deliver(again.outgoing));
+                        entry.post(&bare, Event::Deliver(again.outgoing), post);
                     }
-                    post.event(address, place, Event::FeedFrom { after: frontier, new_after: head });
+                    let from = Event::FeedFrom { after: frontier, new_after: head, number: None };
+                    entry.post(&bare, from, post);
                 }
                 (false, true) => {
                     entry.reads_from = None;
-                    post.event(address, entry.place, Event::FeedStop);
+                    entry.post(&bare, Event::FeedStop { number: None }, post);
                 }
                 _ => {}
             }
@@ -261,7 +255,8 @@ impl Hub {
                 let mut extra = feed::stanza_id(bare, seq);
                 feed::delay(&mut extra, bare, seq);
                 let stored = Some(Stored { seq, prev: 0, again: true, regular: false });
-                let outgoing = Outgoing { bytes: row.stanza.into(), extra: extra.into(), stored };
+                let outgoing =
+                    Outgoing { bytes: row.stanza.into(), extra: extra.into(), stored, number: None };
                 Some(Again { seq, copied: row.copied, outgoing })
             })
             .collect()
@@ -388,7 +383,7 @@ pub(crate) fn unavailable(from: &str, to: &str) -> Vec<u8> {
 }
 
 pub(crate) fn plain(bytes: Arc<[u8]>) -> Event {
-    Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None })
+    Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None, number: None })
 }
 
 fn to_origin(origin: &Origin, bytes: Arc<[u8]>, post: &mut Poster) {

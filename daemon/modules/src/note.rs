@@ -55,12 +55,15 @@ pub trait Background: Send + Sync {
 #[derive(Debug)]
 pub struct Poster {
     shards: Vec<Vec<Note>>,
+    /// What goes out once all of that has.
+    last: Vec<Vec<Note>>,
 }
 
 impl Poster {
     /// For so many shards.
     pub fn new(shards: u16) -> Poster {
-        Poster { shards: (0..shards).map(|_| Vec::new()).collect() }
+        let none = || (0..shards).map(|_| Vec::new()).collect();
+        Poster { shards: none(), last: none() }
     }
 
     /// Adds a note.
@@ -73,6 +76,14 @@ impl Poster {
     /// Adds an event for a session.
     pub fn event(&mut self, session: Address, place: Place, event: Event) {
         self.push(place.shard, Note::Event { session: Some(session), at: place.conn, event });
+    }
+
+    /// Adds an event for a session that comes after everything else that is posted here, to whatever shard:
+    /// what the session does upon it may be posted by another thread, and must not overtake that.
+    pub fn last(&mut self, session: Address, place: Place, event: Event) {
+        if let Some(notes) = self.last.get_mut(usize::from(place.shard)) {
+            notes.push(Note::Event { session: Some(session), at: place.conn, event });
+        }
     }
 
     /// Notes that wait for a shard.
@@ -97,8 +108,8 @@ impl Poster {
 
     /// Sends all.
     pub fn flush(&mut self, post: &dyn Post) {
-        for (shard, notes) in (0u16..).zip(&mut self.shards) {
-            if !notes.is_empty() {
+        for notes in [&mut self.shards, &mut self.last] {
+            for (shard, notes) in (0u16..).zip(notes).filter(|(_, notes)| !notes.is_empty()) {
                 post.post(shard, notes);
             }
         }

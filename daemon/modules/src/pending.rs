@@ -224,10 +224,10 @@ impl Hub {
         #[cfg(not(feature = "planted"))]
         let told = false;
         if !told {
-            post.event(origin.address.clone(), origin.place, handled(origin, counted));
+            post.last(origin.address.clone(), origin.place, handled(origin, counted));
         }
         if held {
-            post.event(origin.address.clone(), origin.place, Event::Release);
+            post.last(origin.address.clone(), origin.place, Event::Release);
         }
     }
 

@@ -6,10 +6,10 @@
 //! final and in commit order.
 use crate::backlog::IdleTable;
 use crate::delivery::Delivery;
-use crate::note::Address;
+use crate::note::{Address, Poster};
 use crate::pep::last::Interest;
 use crate::xep0280_carbons::Runs;
-use godwit_session::{Millis, Place, SessionId};
+use godwit_session::{Event, Millis, Place, SessionId};
 use godwit_wire::Jid;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -49,6 +49,8 @@ pub struct Entry {
     pub copied: Runs,
     /// Position of the last stored message posted to it.
     pub posted: u64,
+    /// Numbered posts to it so far, modulo 2^32 ([`Entry::post`]).
+    pub posts: u32,
     /// To whom it sent directed presence (RFC 6121 §4.6), for the unavailable at the end. Bounded by
     /// `directed_max`.
     pub directed: Vec<Jid>,
@@ -79,12 +81,21 @@ impl Entry {
             carbons_from: None,
             copied: Runs::default(),
             posted: 0,
+            posts: 0,
             directed: Vec::new(),
             secret: None,
             interest: Interest::default(),
             max_s: 0,
             unwritten: false,
         }
+    }
+
+    /// Posts something to it, numbered: if it moves meanwhile, that comes in the order of these calls all the
+    /// same. `bare`: its account.
+    pub(crate) fn post(&mut self, bare: &Arc<str>, event: Event, post: &mut Poster) {
+        self.posts = self.posts.wrapping_add(1);
+        let address = Address { session: self.id, bare: Arc::clone(bare) };
+        post.event(address, self.place, event.numbered(self.posts));
     }
 
     /// Gets messages to the bare JID.
@@ -138,6 +149,19 @@ impl Live {
     /// Some session gets messages to the bare JID.
     pub fn is_read(&self) -> bool {
         self.sessions.iter().any(Entry::reads)
+    }
+
+    /// Posts to its sessions that are chosen.
+    pub(crate) fn post_each(
+        &mut self,
+        post: &mut Poster,
+        chosen: impl Fn(&Entry) -> bool,
+        event: impl Fn(&Entry) -> Event,
+    ) {
+        for entry in self.sessions.iter_mut().filter(|entry| chosen(entry)) {
+            let event = event(entry);
+            entry.post(&self.bare, event, post);
+        }
     }
 
     /// A session's address.

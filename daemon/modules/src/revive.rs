@@ -337,7 +337,7 @@ fn rebuilt(
     bound.unacked = at.again.into_iter().map(Unacked::Stored).collect();
     let (secret, max_s) = (who.secret, who.max_s);
     let ledger = Some(Ledger::new(0, rows.h).with_push(record.pushed));
-    bound.sm = Some(Box::new(Sm { secret, resume: true, max_s, acked: at.acked, ledger }));
+    bound.sm = Some(Box::new(Sm::new(secret, true, max_s, at.acked, ledger)));
     let entry = Entry {
         id: wish.session,
         resource: who.resource.as_str().into(),
@@ -353,6 +353,7 @@ fn rebuilt(
         carbons_from: who.carbons_from,
         copied: who.copied.clone(),
         posted: 0,
+        posts: 0,
         directed: who.directed.iter().filter_map(|jid| Jid::parse(jid).ok()).collect(),
         secret: Some(secret),
         max_s,

@@ -173,17 +173,37 @@ impl Hub {
         });
     }
 
-    /// A session has moved.
-    pub(crate) fn moved(&self, address: &Address, place: Place) {
-        let detached = place.conn.generation == 0;
-        points::pass(if detached { "sm::detach" } else { "sm::take_over" });
+    /// A session has lost its connection, and waits on the same shard: what was posted to the connection comes
+    /// there too, and before what is posted from now on.
+    pub(crate) fn detached(&self, address: &Address, place: Place) {
+        points::pass("sm::detach");
         self.registry.with(&address.bare, |live| {
             if let Some(entry) = live.session(address.session) {
                 entry.place = place;
-                entry.inactive = false; // as every session without connection, or on a new one
+                entry.inactive = false; // as every session without connection
             }
         });
         points::pass("sm::moved");
+    }
+
+    /// A session goes to another connection, by a note under its account's lock: what is posted to its new
+    /// place comes behind it, and it knows how much of what was posted to the old one is still to come. One
+    /// that has been replaced or removed meanwhile comes back.
+    pub(crate) fn move_to(&self, address: &Address, to: Place, bound: Box<Bound>) -> Result<(), Box<Bound>> {
+        points::pass("sm::take_over");
+        let mut bound = Some(bound);
+        self.registry.with(&address.bare, |live| {
+            let entry = live.session(address.session)?;
+            let mut bound = bound.take()?;
+            entry.place = to;
+            entry.inactive = false; // as every session on a new connection
+            bound.moves(entry.posts);
+            let event = Event::Reply(Box::new(Reply::Resumed(Ok(bound))));
+            self.outside.post.post(to.shard, &mut vec![Note::Event { session: None, at: to.conn, event }]);
+            Some(())
+        });
+        points::pass("sm::moved");
+        bound.map_or(Ok(()), Err)
     }
 
     /// Where a session is now.
@@ -268,12 +288,13 @@ impl Hub {
         self.registry.with(bare, |live| {
             // A new session with the resource gets them in their order, with what else is pending for it.
             let resource = origin.jid.resource().unwrap_or_default();
-            for entry in live.sessions.iter().filter(|entry| entry.reads() && *entry.resource != *resource) {
-                for row in rows
-                    .iter()
-                    .filter(|row| !(row.copied && (entry.copies(Some(row.seq)) || entry.copied.has(row.seq))))
-                {
-                    post.event(live.address(entry.id), entry.place, Event::Deliver(row.outgoing.clone()));
+            let Live { bare, sessions, .. } = live;
+            for entry in sessions.iter_mut().filter(|entry| entry.reads() && *entry.resource != *resource) {
+                for row in &rows {
+                    let copied = entry.copies(Some(row.seq)) || entry.copied.has(row.seq);
+                    if !(row.copied && copied) {
+                        entry.post(bare, Event::Deliver(row.outgoing.clone()), post);
+                    }
                 }
             }
         });
@@ -281,10 +302,8 @@ impl Hub {
 
     /// A message that is to be sent again was acknowledged after that was decided, by this session perhaps,
     /// which has then forgotten that it had it.
-    pub(crate) fn is_outdated(&self, note: &Note) -> bool {
-        let Note::Event { session: Some(to), event: Event::Deliver(outgoing), .. } = note else {
-            return false;
-        };
+    pub(crate) fn is_outdated(&self, session: Option<&Address>, event: &Event) -> bool {
+        let (Some(to), Event::Deliver(outgoing)) = (session, event) else { return false };
         outgoing.stored.filter(|stored| stored.again).is_some_and(|stored| {
             self.registry.with(&to.bare, |live| !live.delivery.is_pending(stored.seq)).unwrap_or(false)
         })

@@ -34,8 +34,8 @@ pub struct ShardState {
     claims: HashMap<ConnId, Claim>,
     peers: Vec<Option<IpAddr>>,
     pub(crate) post: Poster,
-    /// Session that the note under way is for.
-    current: Option<Address>,
+    /// Session that the last note was for, and the connection.
+    current: Option<(ConnId, Address)>,
 }
 
 impl ShardState {
@@ -82,28 +82,29 @@ impl ShardState {
     /// A note from another thread: an event for a connection of this shard, or done here.
     pub fn note(&mut self, note: Note, now: Millis) -> Option<(ConnId, Event)> {
         match note {
-            note if self.hub.is_outdated(&note) => None,
-            Note::Event { session, at, event } if at.generation == 0 => {
-                self.current = session;
-                self.missed(at, event, now);
-                None
-            }
-            Note::Event { session, at, event } => {
+            Note::Event { session, at, mut event } => {
+                if self.hub.is_outdated(session.as_ref(), &event) {
+                    event = Event::Nothing(event.number()?);
+                }
                 crate::sessions::passes(&event);
-                self.current = session;
+                self.current = session.map(|session| (at, session));
+                if at.generation == 0 {
+                    self.missed(at, event, now);
+                    return None;
+                }
                 Some((at, event))
             }
             Note::TakeOver { session, at, to, secret } => {
                 let claim = Claim { session, to, secret };
                 if self.waiting.contains_key(&claim.session.session) {
-                    self.give_waiting(&claim);
+                    self.give_waiting(&claim, now);
                     return None;
                 }
                 if at.generation == 0 {
                     self.pass_on(claim);
                     return None;
                 }
-                self.current = Some(claim.session.clone());
+                self.current = Some((at, claim.session.clone()));
                 self.claims.insert(at, claim);
                 Some((at, Event::TakeOver))
             }
@@ -116,7 +117,7 @@ impl ShardState {
         if matches!(event, Event::TakeOver) {
             if let Some(claim) = self.claims.remove(&at) {
                 if self.waiting.contains_key(&claim.session.session) {
-                    self.give_waiting(&claim);
+                    self.give_waiting(&claim, now);
                 } else {
                     self.pass_on(claim);
                 }
@@ -136,7 +137,9 @@ impl ShardState {
             return;
         }
         // A page is for the connection that asked: the next one would take what is not in it for gone.
-        let Some(address) = self.current.take().filter(|_| !matches!(event, Event::Feed(_))) else { return };
+        let current =
+            self.current.take().filter(|current| current.0 == at && !matches!(event, Event::Feed(_)));
+        let Some((_, address)) = current else { return };
         if matches!(event, Event::Close(_)) && self.waiting.contains_key(&address.session) {
             // Replaced, or its account is gone: nothing to wait for.
             return self.end_waiting(address.session, now);
@@ -168,7 +171,7 @@ impl ShardState {
 
     pub(crate) fn detach(&mut self, bound: Box<Bound>, until: Millis) {
         let address = address_of(&bound);
-        self.hub.moved(&address, Hub::detached_place(self.shard));
+        self.hub.detached(&address, Hub::detached_place(self.shard));
         Counters::up(&self.hub.counters.detached);
         self.deadlines.insert((until, bound.id));
         self.waiting.insert(bound.id, Waiting { bound, until });
@@ -188,17 +191,20 @@ impl ShardState {
         }
     }
 
-    fn give_waiting(&mut self, claim: &Claim) {
+    fn give_waiting(&mut self, claim: &Claim, now: Millis) {
         if let Some(bound) = self.take_waiting(claim.session.session) {
-            self.give(claim, bound);
+            self.give(claim, bound, now);
         }
     }
 
-    fn give(&mut self, claim: &Claim, bound: Box<Bound>) {
-        // The session itself first, then its new place: what is posted there must find it.
-        self.answer(claim.to, Reply::Resumed(Ok(bound)));
-        self.flush();
-        self.hub.moved(&claim.session, claim.to);
+    fn give(&mut self, claim: &Claim, bound: Box<Bound>, now: Millis) {
+        if let Err(bound) = self.hub.move_to(&claim.session, claim.to, bound) {
+            // The note that says so is on its way to the old place, and would find nobody there.
+            tracing::info!(jid = %bound.jid, "session ended: replaced while it was to be resumed");
+            let h = Some(bound.durable_h());
+            self.answer(claim.to, Reply::Resumed(Err(ResumeFailure { h })));
+            self.hub.end(&bound, true, Hub::detached_place(self.shard), now, &mut self.post);
+        }
     }
 
     /// The claimed session is not here any more.
@@ -228,7 +234,7 @@ impl ShardState {
             bound.id == claim.session.session && bound.sm.as_ref().is_some_and(|sm| sm.secret == claim.secret)
         });
         match if wanted { conn.take_bound(cx) } else { None } {
-            Some(bound) => self.give(&claim, bound),
+            Some(bound) => self.give(&claim, bound, cx.now),
             None => self.pass_on(claim),
         }
     }

@@ -13,7 +13,7 @@ use crate::effects::{Copied, Effect, Effects};
 use crate::feed;
 use crate::forward::forwarded;
 use crate::module::{Cx, Info, Iq, Module, Target};
-use crate::note::{Address, Poster};
+use crate::note::Poster;
 use crate::registry::{Entry, Live};
 use crate::what_is_stored::{hint, line_of};
 use godwit_session::{Event, Outgoing, SessionId, Stored};
@@ -146,13 +146,12 @@ pub(crate) fn post(
             None => None,
         };
         let bytes = copy((&bare, &entry.resource), copied.direction, &copied.bytes, &extra, b"");
-        let address = Address { session: entry.id, bare: Arc::clone(&bare) };
-        let outgoing = Outgoing { bytes: bytes.into(), extra: Box::default(), stored };
+        let outgoing = Outgoing { bytes: bytes.into(), extra: Box::default(), stored, number: None };
         let event = match seq {
             Some(seq) if outgoing.stored.is_none() => Event::Copy(seq, outgoing),
             _ => Event::Deliver(outgoing),
         };
-        post.event(address, entry.place, event);
+        entry.post(&bare, event, post);
     }
     changed
 }

@@ -4,6 +4,7 @@
 //! handled` stanzas are with the host or were answered here behind such ones; `feed.last` never goes back.
 
 use crate::csi::Held;
+use crate::order::Early;
 use crate::{Ledger, Settings};
 use godwit_wire::{Jid, rendered};
 use std::collections::VecDeque;
@@ -43,8 +44,6 @@ pub struct Feed {
     pub mode: FeedMode,
     /// Messages to the bare JID after this position were new when the feed started.
     pub new_after: u64,
-    /// Pages asked for so far, modulo 2^32.
-    pub fetches: u32,
 }
 
 /// One stanza sent and not yet acknowledged by the client.
@@ -57,7 +56,7 @@ pub enum Unacked {
 }
 
 /// Stream management state (XEP-0198).
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Sm {
     /// Secret part of the resumption id.
     pub secret: [u8; 16],
@@ -69,6 +68,15 @@ pub struct Sm {
     pub acked: u32,
     /// What the store knows of it; there if the client may resume.
     pub ledger: Option<Ledger>,
+    /// What came too early while the session moved.
+    pub(crate) early: Option<Box<Early>>,
+}
+
+impl Sm {
+    /// A session that has not moved.
+    pub fn new(secret: [u8; 16], resume: bool, max_s: u32, acked: u32, ledger: Option<Ledger>) -> Sm {
+        Sm { secret, resume, max_s, acked, ledger, early: None }
+    }
 }
 
 /// Positions in ascending order; boxed, because it is seldom needed.
@@ -79,7 +87,7 @@ pub struct Positions {
 }
 
 /// A bound session.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Bound {
     /// Number.
     pub id: SessionId,
@@ -97,6 +105,10 @@ pub struct Bound {
     pub answered: Option<Box<Positions>>,
     /// Place in the archive.
     pub feed: Feed,
+    /// Pages of it asked for so far, modulo 2^32.
+    pub fetches: u32,
+    /// Numbered posts that have come and had their turn, modulo 2^32.
+    pub arrived: u32,
     /// Positions beyond `feed.last` that were sent all the same, while feeding was off. Bounded.
     pub ahead: Option<Box<Positions>>,
     /// Sent and not acknowledged, oldest first.
@@ -120,7 +132,9 @@ impl Bound {
             handled: 0,
             earlier: 0,
             answered: None,
-            feed: Feed { last: 0, mode: FeedMode::Off, new_after: 0, fetches: 0 },
+            feed: Feed { last: 0, mode: FeedMode::Off, new_after: 0 },
+            fetches: 0,
+            arrived: 0,
             ahead: None,
             unacked: VecDeque::new(),
             unacked_bytes: 0,
@@ -268,7 +282,7 @@ impl Bound {
             + self.jid.as_str().len()
             + self.unacked.capacity() * size_of::<Unacked>()
             + self.unacked.iter().map(inline).sum::<usize>()
-            + self.sm.as_ref().map_or(0, |_| size_of::<Sm>())
+            + self.sm.as_ref().map_or(0, |sm| size_of::<Sm>() + sm.early.as_deref().map_or(0, Early::memory))
             + self.answered.as_deref().map_or(0, positions)
             + self.ahead.as_deref().map_or(0, positions)
             + self.held.as_deref().map_or(0, Held::memory)

@@ -162,22 +162,36 @@ impl Connection {
             Event::Drained => self.drained(cx),
             Event::Tick => self.tick(cx),
             Event::Eof => self.eof(cx),
+            // It is for the session, which may have moved.
+            event @ Event::Close(_) if matches!(self.state, State::Closed) => return Err(event),
             Event::Close(error) => self.close(&error, cx),
             event => return self.session_event(event, cx),
         }
         Ok(())
     }
 
-    /// Events that only a session understands.
+    /// Events that only a session understands, in their order.
     fn session_event(&mut self, event: Event, cx: &mut Cx<'_>) -> Result<(), Event> {
+        let State::Bound(bound) = &mut self.state else { return Err(event) };
+        match bound.in_turn(event) {
+            Some(event) => self.take_event(event, cx),
+            None => {
+                self.after_handled(cx);
+                Ok(())
+            }
+        }
+    }
+
+    /// An event whose turn it is.
+    pub(crate) fn take_event(&mut self, event: Event, cx: &mut Cx<'_>) -> Result<(), Event> {
         let State::Bound(bound) = &mut self.state else { return Err(event) };
         match event {
             Event::Deliver(outgoing) => self.deliver(outgoing, cx),
             Event::Copy(seq, _) if seq <= bound.feed.last => {}
             Event::Copy(_, outgoing) => self.deliver(outgoing, cx),
             Event::Feed(page) => self.feed_page(*page, cx),
-            Event::FeedFrom { after, new_after } => self.feed_from(after, new_after, cx),
-            Event::FeedStop => bound.feed_stop(),
+            Event::FeedFrom { after, new_after, .. } => self.feed_from(after, new_after, cx),
+            Event::FeedStop { .. } => bound.feed_stop(),
             Event::Handled(count) => {
                 bound.count_handled(count);
                 self.after_handled(cx);
@@ -195,6 +209,7 @@ impl Connection {
                 bound.persisted(h, durable);
                 self.after_persisted(durable, cx);
             }
+            Event::Nothing(_) => {}
             Event::Report(inquiry) => cx.out.requests.push(Request::Report(inquiry)),
             Event::Hold => self.link.held = true,
             Event::Release => self.link.held = false,

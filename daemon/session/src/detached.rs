@@ -3,14 +3,14 @@
 use crate::{Bound, Event, Settings, Unacked};
 
 /// What became of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detached {
     /// It goes on waiting.
     Kept,
-    /// The same, and it now keeps something that is in no archive and cannot be asked for again.
-    Unstored,
     /// It goes on waiting, without a stanza of somebody else's for which it has no room.
     Shed,
+    /// It goes on waiting, and now keeps something that is in no archive and cannot be asked for again.
+    Unstored,
     /// More than allowed is queued for it: the host has to end it. What is stored is not lost.
     Overflow,
 }
@@ -20,6 +20,17 @@ impl Bound {
     /// on; the others queue here as if sent, and are sent by the resumption. Notes about a connection mean
     /// nothing now.
     pub fn deliver_detached(&mut self, event: Event, settings: &Settings) -> Detached {
+        let mut became = Detached::Kept;
+        if let Some(event) = self.in_turn(event) {
+            became = self.keep(event, settings);
+        }
+        for event in self.caught_up() {
+            became = became.max(self.keep(event, settings));
+        }
+        became
+    }
+
+    fn keep(&mut self, event: Event, settings: &Settings) -> Detached {
         let mut unstored = false;
         match event {
             Event::Copy(seq, _) if seq <= self.feed.last => {}
@@ -48,8 +59,8 @@ impl Bound {
             }
             Event::Recorded(durable) => self.recorded(durable),
             Event::Persisted { h, durable } => self.persisted(h, durable),
-            Event::FeedFrom { after, new_after } => self.feed_start(after, new_after),
-            Event::FeedStop => self.feed_stop(),
+            Event::FeedFrom { after, new_after, .. } => self.feed_start(after, new_after),
+            Event::FeedStop { .. } => self.feed_stop(),
             _ => {}
         }
         match (self.overflows(settings), unstored) {

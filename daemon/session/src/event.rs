@@ -263,6 +263,9 @@ pub struct Outgoing {
     pub extra: Box<[u8]>,
     /// Its position, if it is stored.
     pub stored: Option<Stored>,
+    /// Its number among the posts to the session, if it is one of those that are counted
+    /// ([`Event::numbered`]).
+    pub number: Option<u32>,
 }
 
 impl Outgoing {
@@ -330,9 +333,16 @@ pub enum Event {
         after: u64,
         /// Later messages than this are for the session even if other resources have acknowledged them.
         new_after: u64,
+        /// As [`Outgoing::number`].
+        number: Option<u32>,
     },
     /// Stop feeding (unavailable, or negative priority); full-JID messages still come by [`Event::Deliver`].
-    FeedStop,
+    FeedStop {
+        /// As [`Outgoing::number`].
+        number: Option<u32>,
+    },
+    /// A post with this number of which nothing is left to do.
+    Nothing(u32),
     /// So many more of the session's stanzas are handled, and durable where they had to be.
     Handled(u32),
     /// One more is handled, and the store has this count of the session's stanzas with it.

@@ -67,8 +67,8 @@ impl Connection {
             // another. Otherwise a message that is gone from the archive before it is read would be asked for
             // without end.
             bound.feed.mode = FeedMode::CatchUp { head: 0, fetching: true };
-            bound.feed.fetches = bound.feed.fetches.wrapping_add(1);
-            let (after, fetch) = (bound.feed.last, bound.feed.fetches);
+            bound.fetches = bound.fetches.wrapping_add(1);
+            let (after, fetch) = (bound.feed.last, bound.fetches);
             cx.out.requests.push(Request::Fetch { after, rows_max: PAGE_ROWS_MAX, fetch });
         }
     }
@@ -85,7 +85,7 @@ impl Connection {
         }
         let State::Bound(bound) = &mut self.state else { return };
         let FeedMode::CatchUp { head, fetching: true } = bound.feed.mode else { return };
-        if page.fetch != bound.feed.fetches || page.after > bound.feed.last {
+        if page.fetch != bound.fetches || page.after > bound.feed.last {
             return;
         }
         let upto = page.rows.last().map_or(page.upto, |row| row.seq.max(page.upto));
@@ -166,10 +166,15 @@ impl Bound {
         if waits || self.was_sent_ahead(seq) {
             return Verdict::Skip;
         }
-        if seq > self.feed.last {
-            self.note_ahead(seq);
+        if seq <= self.feed.last {
+            return Verdict::Send;
         }
-        Verdict::Send
+        if self.feed.mode == FeedMode::Off {
+            self.note_ahead(seq);
+            return Verdict::Send;
+        }
+        self.feed.mode = FeedMode::CatchUp { head: seq, fetching: false };
+        Verdict::Fetch
     }
 
     /// A stored message was posted while no connection is there: true if it is to be remembered as

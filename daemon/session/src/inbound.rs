@@ -65,7 +65,7 @@ impl Connection {
     pub(crate) fn after_handled(&mut self, cx: &mut Cx<'_>) {
         let State::Bound(bound) = &self.state else { return };
         self.link.full = bound.inflight() >= cx.settings.inflight_max;
-        let level = bound.inflight() == 0;
+        let level = bound.is_level();
         self.answer_asked(cx);
         if self.link.resuming && level {
             if self.h_is_durable() {
@@ -83,7 +83,7 @@ impl Connection {
             return self.after_handled(cx);
         }
         let State::Bound(bound) = &mut self.state else { return };
-        if self.link.resuming && bound.inflight() == 0 {
+        if self.link.resuming && bound.is_level() {
             bound.handled = bound.durable_h();
             bound.received = bound.handled;
             self.finish_resumption(cx);

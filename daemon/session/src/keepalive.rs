@@ -20,7 +20,7 @@ impl Connection {
 
     /// The deadline has come. It is moved only now, not with each byte: activity costs one store.
     pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) {
-        match &self.state {
+        match &mut self.state {
             State::Closed => {}
             State::Negotiating(n) => {
                 let allowed =
@@ -30,7 +30,10 @@ impl Connection {
                     self.timed_out("login took too long", cx);
                 }
             }
-            State::Bound(_) if self.link.resuming => self.timed_out("resumption took too long", cx),
+            State::Bound(bound) if self.link.resuming => {
+                bound.give_up_order();
+                self.timed_out("resumption took too long", cx);
+            }
             State::Bound(_) if self.link.pinged => {
                 if self.due <= cx.now {
                     self.timed_out("no answer to the ping", cx);

@@ -23,6 +23,7 @@ pub mod keys;
 mod ledger;
 mod negotiation;
 pub mod ns;
+mod order;
 mod outbound;
 mod plain;
 #[cfg(feature = "planted")]

@@ -52,7 +52,7 @@ impl Connection {
         // the client's first `h`, which cannot come before it has read them, cover them too.
         let acked = 0u32.wrapping_sub(bound.unacked_len());
         let ledger = resume.then(|| Ledger::new(bound.unacked_len(), 0));
-        bound.sm = Some(Box::new(Sm { secret, resume, max_s, acked, ledger }));
+        bound.sm = Some(Box::new(Sm::new(secret, resume, max_s, acked, ledger)));
         let mut w = Writer::new(&mut cx.out.bytes);
         w.start("enabled").attr("xmlns", ns::SM);
         if resume {
@@ -210,7 +210,12 @@ impl Connection {
         w.start("resumed").attr("xmlns", ns::SM).attr("previd", &encode_id(bound.id, &sm.secret));
         w.attr("h", &bound.handled.to_string()).end();
         self.link.resuming = false;
+        let State::Bound(bound) = &mut self.state else { return };
+        let waited = bound.caught_up();
         self.replay_on(cx);
+        for event in waited {
+            let _ = self.take_event(event, cx); // of no use once the session is over
+        }
     }
 }
 

@@ -36,18 +36,19 @@ fn stored(seq: u64, prev: u64, again: bool) -> Event {
         bytes,
         extra: Box::default(),
         stored: Some(Stored { seq, prev, again, regular: true }),
+        number: None,
     })
 }
 
 fn inline(bytes: usize) -> Event {
     let bytes = format!("<presence>{}</presence>", "x".repeat(bytes)).into_bytes().into();
-    Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None })
+    Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None, number: None })
 }
 
 /// The page as the answer to the session's last fetch.
 fn feed(world: &mut World, page: Event) {
     let Event::Feed(mut page) = page else { panic!("no page") };
-    page.fetch = world.clients[0].conn.bound().map_or(0, |bound| bound.feed.fetches);
+    page.fetch = world.clients[0].conn.bound().map_or(0, |bound| bound.fetches);
     world.event(0, Event::Feed(page));
 }
 
@@ -77,7 +78,7 @@ fn ids(text: &str) -> Vec<u64> {
 #[test]
 fn live_gaps_are_read_from_the_archive_and_duplicates_dropped() {
     let mut world = bound("");
-    world.event(0, Event::FeedFrom { after: 10, new_after: 10 });
+    world.event(0, Event::FeedFrom { after: 10, new_after: 10, number: None });
     assert_eq!(world.host.fetches, [10]);
     feed(&mut world, page(10, &[], true));
     world.event(0, stored(11, 10, false));
@@ -96,11 +97,11 @@ fn live_gaps_are_read_from_the_archive_and_duplicates_dropped() {
 #[test]
 fn a_page_from_before_does_no_harm() {
     let mut world = bound("");
-    world.event(0, Event::FeedFrom { after: 5, new_after: 5 });
-    world.event(0, Event::FeedStop);
+    world.event(0, Event::FeedFrom { after: 5, new_after: 5, number: None });
+    world.event(0, Event::FeedStop { number: None });
     feed(&mut world, page(5, &[6], true));
     assert_eq!(ids(&wrote(&mut world)), [] as [u64; 0]);
-    world.event(0, Event::FeedFrom { after: 0, new_after: 0 });
+    world.event(0, Event::FeedFrom { after: 0, new_after: 0, number: None });
     assert_eq!(world.host.fetches, [5, 5], "the place in the archive never goes back");
     feed(&mut world, page(9, &[10], true));
     feed(&mut world, page(5, &[6], true));
@@ -110,7 +111,7 @@ fn a_page_from_before_does_no_harm() {
 #[test]
 fn a_message_that_is_gone_before_it_is_read_is_not_asked_for_without_end() {
     let mut world = bound("");
-    world.event(0, Event::FeedFrom { after: 0, new_after: 0 });
+    world.event(0, Event::FeedFrom { after: 0, new_after: 0, number: None });
     feed(&mut world, page(0, &[], true));
     world.event(0, stored(3, 2, false));
     feed(&mut world, page(0, &[], true));
@@ -123,7 +124,7 @@ fn what_is_sent_while_the_feed_is_off_is_not_sent_again() {
     let mut world = bound("");
     world.event(0, stored(8, 7, false));
     world.event(0, stored(8, 7, false));
-    world.event(0, Event::FeedFrom { after: 3, new_after: 3 });
+    world.event(0, Event::FeedFrom { after: 3, new_after: 3, number: None });
     feed(&mut world, page(3, &[4, 8, 9], true));
     assert_eq!(ids(&wrote(&mut world)), [8, 4, 9]);
 }
@@ -131,7 +132,7 @@ fn what_is_sent_while_the_feed_is_off_is_not_sent_again() {
 #[test]
 fn a_message_can_be_sent_again_out_of_order() {
     let mut world = with_sm();
-    world.event(0, Event::FeedFrom { after: 20, new_after: 20 });
+    world.event(0, Event::FeedFrom { after: 20, new_after: 20, number: None });
     feed(&mut world, page(20, &[], true));
     world.event(0, stored(7, 0, true));
     world.event(0, stored(7, 0, true));
@@ -144,7 +145,7 @@ fn a_message_can_be_sent_again_out_of_order() {
 #[test]
 fn without_stream_management_what_has_left_is_acknowledged() {
     let mut world = bound("");
-    world.event(0, Event::FeedFrom { after: 0, new_after: 0 });
+    world.event(0, Event::FeedFrom { after: 0, new_after: 0, number: None });
     feed(&mut world, page(0, &[1, 2], true));
     assert!(world.host.acked.is_empty());
     world.event(0, Event::Drained);
@@ -154,7 +155,7 @@ fn without_stream_management_what_has_left_is_acknowledged() {
 #[test]
 fn stored_messages_wait_in_the_archive_while_the_queue_is_full() {
     let mut world = bound("");
-    world.event(0, Event::FeedFrom { after: 0, new_after: 0 });
+    world.event(0, Event::FeedFrom { after: 0, new_after: 0, number: None });
     feed(&mut world, page(0, &[], true));
     world.event(0, Event::Congested);
     world.event(0, stored(1, 0, false));
@@ -295,7 +296,7 @@ fn reading_pauses_while_held_and_while_too_much_is_with_the_host() {
 #[test]
 fn a_failed_read_ends_the_session_and_acknowledges_nothing() {
     let mut world = with_sm();
-    world.event(0, Event::FeedFrom { after: 0, new_after: 0 });
+    world.event(0, Event::FeedFrom { after: 0, new_after: 0, number: None });
     world.event(0, Event::Feed(Box::new(FeedPage { failed: true, ..FeedPage::default() })));
     assert!(wrote(&mut world).contains("internal-server-error"));
     assert!(world.host.acked.is_empty() && world.host.ended.len() == 1);
@@ -310,7 +311,7 @@ fn too_much_unacknowledged_ends_the_session() {
     assert_eq!(world.host.ended.len(), 1);
     let jid = Jid::parse("alice@example.org/desk").unwrap();
     let mut session = Bound::new(SessionId(1), 1, jid);
-    let sm = godwit_session::Sm { secret: [0; 16], resume: true, max_s: 9, acked: 0, ledger: None };
+    let sm = godwit_session::Sm::new([0; 16], true, 9, 0, None);
     session.sm = Some(Box::new(sm));
     assert_eq!(session.deliver_detached(inline(10), &world.settings), Detached::Kept);
     assert_eq!(session.deliver_detached(stored(3, 0, false), &world.settings), Detached::Kept);
@@ -330,9 +331,14 @@ fn events_that_do_not_fit_come_back() {
     let mut random = |_: &mut [u8]| {};
     let mut cx = godwit_session::Cx { settings: &settings, now: 0, random: &mut random, out: &mut out };
     let conn = &mut world.clients[0].conn;
-    for event in
-        [stored(1, 0, false), inline(1), Event::Handled(1), Event::Hold, Event::TakeOver, Event::FeedStop]
-    {
+    for event in [
+        stored(1, 0, false),
+        inline(1),
+        Event::Handled(1),
+        Event::Hold,
+        Event::TakeOver,
+        Event::FeedStop { number: None },
+    ] {
         assert!(conn.event(event, &mut cx).is_err());
     }
     let jid = Jid::parse("alice@example.org/desk").unwrap();
@@ -390,7 +396,7 @@ const KINDS: u32 = 23;
 /// What waits for an inactive client.
 fn presence(n: u64) -> Event {
     let bytes: std::sync::Arc<[u8]> = format!("<presence from='a@b/{}'/>", n % 5).into_bytes().into();
-    Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None })
+    Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None, number: None })
 }
 
 fn event_of(seed: u32) -> Event {
@@ -402,8 +408,8 @@ fn event_of(seed: u32) -> Event {
         2 => inline(usize::try_from(n).unwrap() * 1000),
         3 => page(n, &[n + 1, n + 2], n.is_multiple_of(2)),
         4 => Event::Feed(Box::new(FeedPage { replay: true, ..FeedPage::default() })),
-        5 => Event::FeedFrom { after: n, new_after: n },
-        6 => Event::FeedStop,
+        5 => Event::FeedFrom { after: n, new_after: n, number: None },
+        6 => Event::FeedStop { number: None },
         7 => Event::Handled(0),
         8 => Event::Hold,
         9 | 10 => Event::Release,
@@ -496,7 +502,7 @@ fn a_peer_cannot_end_a_session_by_sending_it_more_than_it_can_take() {
     let from = |from: &str, bytes: usize| {
         let body = "x".repeat(bytes);
         let bytes = format!("<message from='{from}'><y>{body}</y></message>").into_bytes().into();
-        Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None })
+        Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None, number: None })
     };
     wrote(&mut world);
     world.event(0, from("mallory@example.org/m", room * 2 / 5));
@@ -517,10 +523,10 @@ fn a_peer_cannot_end_a_session_by_sending_it_more_than_it_can_take() {
 fn a_page_of_an_earlier_fetch_is_not_taken_for_the_last_one() {
     let mut world = bound("");
     world.host.mute = true;
-    world.event(0, Event::FeedFrom { after: 10, new_after: 10 });
-    let early = world.clients[0].conn.bound().unwrap().feed.fetches;
-    world.event(0, Event::FeedStop);
-    world.event(0, Event::FeedFrom { after: 10, new_after: 10 });
+    world.event(0, Event::FeedFrom { after: 10, new_after: 10, number: None });
+    let early = world.clients[0].conn.bound().unwrap().fetches;
+    world.event(0, Event::FeedStop { number: None });
+    world.event(0, Event::FeedFrom { after: 10, new_after: 10, number: None });
     wrote(&mut world);
     let stale = FeedPage { after: 10, fetch: early, upto: 10, end: true, ..FeedPage::default() };
     world.event(0, Event::Feed(Box::new(stale)));

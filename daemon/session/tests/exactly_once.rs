@@ -114,7 +114,7 @@ impl Durable {
             .then(|| Box::new(Positions { list: record.ahead.iter().copied().collect() }));
         bound.unacked = at.again.into_iter().map(Unacked::Stored).collect();
         let ledger = Some(Ledger::new(0, self.h));
-        bound.sm = Some(Box::new(Sm { secret, resume: true, max_s: 300, acked: at.acked, ledger }));
+        bound.sm = Some(Box::new(Sm::new(secret, true, 300, at.acked, ledger)));
         Box::new(bound)
     }
 }
@@ -208,7 +208,7 @@ impl Model {
         let text = String::from_utf8(std::mem::take(&mut model.wire)).unwrap();
         model.id = text.split_once("<enabled").unwrap().1.split('\'').nth(3).unwrap().to_owned();
         model.apply(Op::Written { fails: false });
-        model.event(Event::FeedFrom { after: 0, new_after: 0 });
+        model.event(Event::FeedFrom { after: 0, new_after: 0, number: None });
         model.apply(Op::Written { fails: false });
         model
     }
@@ -251,7 +251,7 @@ impl Model {
             let stored =
                 Some(Stored { seq: self.posted, prev: self.posted - 1, again: false, regular: true });
             let bytes = message(self.posted).into();
-            self.event(Event::Deliver(Outgoing { bytes, extra: Box::default(), stored }));
+            self.event(Event::Deliver(Outgoing { bytes, extra: Box::default(), stored, number: None }));
         }
     }
 
@@ -332,7 +332,12 @@ impl Model {
             Op::Inline => {
                 self.inline += 1;
                 let bytes = format!("<presence id='{}'></presence>", self.inline).into_bytes().into();
-                self.event(Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None }));
+                self.event(Event::Deliver(Outgoing {
+                    bytes,
+                    extra: Box::default(),
+                    stored: None,
+                    number: None,
+                }));
             }
             Op::ClientSends if self.connected() => {
                 self.sent += 1;
@@ -374,9 +379,9 @@ impl Model {
             Op::Resume => self.resume(),
             Op::FeedStop => {
                 self.stopped = true;
-                self.event(Event::FeedStop);
+                self.event(Event::FeedStop { number: None });
             }
-            Op::FeedStart => self.event(Event::FeedFrom { after: 0, new_after: 0 }),
+            Op::FeedStart => self.event(Event::FeedFrom { after: 0, new_after: 0, number: None }),
             Op::Wait(ms) => self.now += u64::from(ms),
             _ => {}
         }

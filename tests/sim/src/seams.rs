@@ -26,8 +26,8 @@ pub const WORKERS: usize = 2;
 #[derive(Debug)]
 struct Posts {
     boxes: Vec<VecDeque<Note>>,
-    /// By actor, then by shard.
-    lanes: Vec<Vec<Vec<Note>>>,
+    /// By actor: what it posted, shard by shard, in its order.
+    lanes: Vec<VecDeque<(usize, Vec<Note>)>>,
     posting: Option<usize>,
 }
 
@@ -39,9 +39,8 @@ impl Mail {
     /// For so many shards.
     pub fn new(shards: u16) -> Mail {
         let shards = usize::from(shards);
-        let lane = || (0..shards).map(|_| Vec::new()).collect();
         let boxes = (0..shards).map(|_| VecDeque::new()).collect();
-        let lanes = (0..shards + 1 + WORKERS).map(|_| lane()).collect();
+        let lanes = (0..shards + 1 + WORKERS).map(|_| VecDeque::new()).collect();
         Mail(Mutex::new(Posts { boxes, lanes, posting: None }))
     }
 
@@ -76,16 +75,22 @@ impl Mail {
     /// True if the actor has posts that wait.
     pub fn is_delayed(&self, actor: Actor) -> bool {
         let lane = self.lane(actor);
-        self.inner().lanes[lane].iter().any(|notes| !notes.is_empty())
+        !self.inner().lanes[lane].is_empty()
     }
 
-    /// Lets an actor's posts to one shard go, the first that has any.
+    /// Posts are under way to somebody.
+    pub fn is_under_way(&self) -> bool {
+        let inner = self.inner();
+        inner.boxes.iter().any(|notes| !notes.is_empty()) || inner.lanes.iter().any(|lane| !lane.is_empty())
+    }
+
+    /// Lets the first of an actor's posts to a shard go.
     pub fn let_go(&self, actor: Actor) {
         let lane = self.lane(actor);
         let mut inner = self.inner();
         let Posts { boxes, lanes, .. } = &mut *inner;
-        if let Some(shard) = lanes[lane].iter().position(|notes| !notes.is_empty()) {
-            boxes[shard].extend(lanes[lane][shard].drain(..));
+        if let Some((shard, notes)) = lanes[lane].pop_front() {
+            boxes[shard].extend(notes);
         }
     }
 
@@ -135,7 +140,7 @@ impl Post for Mail {
         let Posts { boxes, lanes, posting } = &mut *inner;
         let shard = usize::from(shard);
         match posting.filter(|_| !notes.iter().any(is_under_lock)) {
-            Some(lane) => lanes[lane][shard].append(notes),
+            Some(lane) => lanes[lane].push_back((shard, std::mem::take(notes))),
             None => boxes[shard].extend(notes.drain(..)),
         }
     }

@@ -205,6 +205,11 @@ impl World {
         &mut self.clients[id.0]
     }
 
+    /// A client's connection at the server.
+    pub fn at(&self, id: ClientId) -> godwit_session::ConnId {
+        self.clients[id.0].at
+    }
+
     /// The connection breaks.
     pub fn cut(&mut self, id: ClientId) {
         self.server.gone(self.clients[id.0].at);

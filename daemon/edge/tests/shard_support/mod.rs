@@ -79,8 +79,11 @@ impl Host for Toy {
                 seen.memory = conn.memory();
                 let bytes = Toy::message(&stanza).into();
                 conn.event(Event::Handled(1), cx).unwrap();
-                conn.event(Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None }), cx)
-                    .unwrap();
+                conn.event(
+                    Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None, number: None }),
+                    cx,
+                )
+                .unwrap();
             }
             Request::Acked(seqs) => seen.acked.extend(seqs),
             Request::Fetch { after, fetch, .. } => {

@@ -157,8 +157,7 @@ impl Hub {
             for entry in live.sessions.iter_mut().filter(|entry| entry.presence.is_some()) {
                 if entry.interest.take(notice) {
                     let bytes = notice.addressed(&format!("{bare}/{}", entry.resource));
-                    let address = Address { session: entry.id, bare: Arc::clone(&bare) };
-                    post.event(address, entry.place, plain(bytes));
+                    entry.post(&bare, plain(bytes), post);
                 }
             }
         });
@@ -280,12 +279,14 @@ impl Hub {
         }
         self.registry.with(&session.address.bare, |live| {
             let entry = live.session(session.address.session)?;
-            let place = entry.place;
             let told = &entry.interest.catching(token)?.told;
-            for (last, outgoing) in found {
-                if !told.outdates(&last) {
-                    post.event(session.address.clone(), place, Event::Deliver(outgoing));
-                }
+            let current: Vec<Outgoing> = found
+                .into_iter()
+                .filter(|(last, _)| !told.outdates(last))
+                .map(|(_, outgoing)| outgoing)
+                .collect();
+            for outgoing in current {
+                entry.post(&session.address.bare, Event::Deliver(outgoing), post);
             }
             // Under the account's lock, or a notification could overtake it on its way to the shard. A
             // mailbox's own lock is the innermost of all.
@@ -358,7 +359,12 @@ impl Last<'_> {
         let stamp = feed::timestamp(self.item.at_ms);
         let mut writer = Writer::new(&mut extra);
         writer.start("delay").attr("xmlns", ns::DELAY).attr("from", self.from).attr("stamp", &stamp).end();
-        Outgoing { bytes: notice.addressed(session.jid.as_str()), extra: extra.into(), stored: None }
+        Outgoing {
+            bytes: notice.addressed(session.jid.as_str()),
+            extra: extra.into(),
+            stored: None,
+            number: None,
+        }
     }
 }
 

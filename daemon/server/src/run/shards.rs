@@ -118,7 +118,12 @@ mod tests {
     fn only_what_is_delivered_for_the_first_time_has_a_time() {
         let seq = Seq::at(1_000).0;
         let deliver = |stored: Option<Stored>| {
-            Event::Deliver(Outgoing { bytes: Arc::from(&b""[..]), extra: Box::from(&b""[..]), stored })
+            Event::Deliver(Outgoing {
+                bytes: Arc::from(&b""[..]),
+                extra: Box::from(&b""[..]),
+                stored,
+                number: None,
+            })
         };
         let stored = |again| Some(Stored { seq, prev: 0, again, regular: false });
         assert_eq!(delivered_after(&deliver(stored(false)), 1_007), Some(7));

@@ -108,7 +108,12 @@ impl TestHost {
                 }
                 self.later(
                     at,
-                    Event::Deliver(Outgoing { bytes: bytes.into(), extra: Box::default(), stored: None }),
+                    Event::Deliver(Outgoing {
+                        bytes: bytes.into(),
+                        extra: Box::default(),
+                        stored: None,
+                        number: None,
+                    }),
                 );
             }
             _ => {}
@@ -124,8 +129,12 @@ impl TestHost {
         godwit_wire::stanza::splice(&mut complete, &bytes, extra.as_bytes());
         self.archive.push((seq, complete));
         let stored = Some(Stored { seq, prev, again: false, regular: true });
-        let event =
-            Event::Deliver(Outgoing { bytes: Arc::from(bytes), extra: extra.into_bytes().into(), stored });
+        let event = Event::Deliver(Outgoing {
+            bytes: Arc::from(bytes),
+            extra: extra.into_bytes().into(),
+            stored,
+            number: None,
+        });
         match self.detached.get_mut(&session) {
             Some(bound) => {
                 bound.deliver_detached(event, settings);

@@ -118,9 +118,25 @@ impl Sim {
 
     /// Everybody is there, and nothing is under way.
     pub(crate) fn check_at_rest(&mut self) {
+        self.check_posts();
         self.check_sessions();
         self.check_rosters();
         self.check_records();
+    }
+
+    /// What was posted to a session has come, all of it.
+    fn check_posts(&mut self) {
+        let mut posts = BTreeMap::new();
+        self.server.hub.registry.each(&mut |live| {
+            posts.extend(live.sessions.iter().map(|entry| (entry.id, entry.posts)));
+        });
+        for socket in self.server.sockets() {
+            let Some(bound) = socket.conn.as_ref().and_then(|conn| conn.bound()) else { continue };
+            let (posts, arrived) = (posts.get(&bound.id).copied(), bound.arrived);
+            if posts != Some(arrived) {
+                self.notes.fail(|| format!("{}: {arrived} posts have come, of {posts:?}", bound.jid));
+            }
+        }
     }
 
     /// Each session whose client is available takes its account's messages, and has had all that came since

@@ -225,14 +225,13 @@ impl Client {
     fn stream_error(&mut self, node: Node<'_>, notes: &mut Notes) {
         let condition = node.children().next().map(|child| child.name().to_owned()).unwrap_or_default();
         match condition.as_str() {
-            // A reset: roster pushes came out of order while the session moved.
-            "conflict" | "system-shutdown" | "reset" => {}
+            "conflict" | "system-shutdown" => {}
             "connection-timeout" if self.is_online() => notes.hit(Point::PingTimeout),
             "connection-timeout" => notes.hit(Point::LoginTimeout),
             "resource-constraint" => notes.hit(Point::Overflowed),
             _ => notes.fail(|| format!("{} got {}", self.jid(), String::from_utf8_lossy(node.raw()))),
         }
-        if matches!(condition.as_str(), "conflict" | "resource-constraint" | "reset") {
+        if matches!(condition.as_str(), "conflict" | "resource-constraint") {
             self.forget();
         }
     }

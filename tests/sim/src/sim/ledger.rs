@@ -6,8 +6,8 @@
 //! 1. the same stanza-id never twice in one lineage;
 //! 2. a copy is *settled* once a client acknowledged it and the server has taken that in: it never comes to a
 //!    lineage that began afterwards, unless a crash lost the (lazily written) record of it;
-//! 3. within a lineage, messages of one sender to one address come in the order of sending and of the
-//!    archive, but for those that another session had been sent before.
+//! 3. within a lineage, messages of one sender to one address come in the order of the archive, and those of
+//!    one of its sessions in the order of sending, but for those that another session had been sent before.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A message, by number.
@@ -28,6 +28,9 @@ pub struct Message {
     pub sent_in: BTreeSet<usize>,
     /// The server has acknowledged it.
     pub acked: bool,
+    /// It had not when its sender began another session: what was under way on the old connection may come
+    /// after what is sent on the new one.
+    pub left_behind: bool,
     /// It came back as an error.
     pub bounced: bool,
 }
@@ -89,6 +92,9 @@ impl Ledger {
 
     /// A session begins, for a connection that was begun at a step.
     pub fn lineage(&mut self, client: usize, account: usize, began: u64) -> usize {
+        for left in self.messages.iter_mut().filter(|message| message.from == client && !message.acked) {
+            left.left_behind = true;
+        }
         self.lineages.push(Lineage { client, account, began, ..Lineage::default() });
         self.lineages.len() - 1
     }
@@ -101,6 +107,7 @@ impl Ledger {
             to,
             sent_in: BTreeSet::new(),
             acked: false,
+            left_behind: false,
             bounced: false,
         });
         self.messages.len() - 1
@@ -153,7 +160,8 @@ impl Ledger {
         if let Some((last, last_seq)) = before.filter(|_| ordered) {
             // What was sent again in a later session has an older copy perhaps, which went another way.
             let resent = self.messages[message].sent_in.len() > 1;
-            if last_seq > seq || (last > message && !resent) {
+            let late = last > message && !resent && !self.messages[message].left_behind;
+            if last_seq > seq || late {
                 self.fail(|| format!("message {message} ({seq:016x}) after {last} ({last_seq:016x})"));
             }
         }

@@ -147,7 +147,10 @@ impl Sim {
         if !socket.out.is_empty() && link.space() > 0 {
             add(Move::Take(n));
         }
-        if socket.deadline().is_some_and(|due| due <= self.server.now()) {
+        // Whoever waits for posts does so for minutes; no thread takes as long for its turn.
+        let waits = socket.conn.as_ref().is_some_and(|conn| conn.bound().is_some() && conn.paused());
+        let due = socket.deadline().is_some_and(|due| due <= self.server.now());
+        if due && !(waits && self.server.mail.is_under_way()) {
             add(Move::Tick(n));
         }
     }

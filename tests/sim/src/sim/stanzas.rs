@@ -182,9 +182,7 @@ impl Client {
                     self.answered(before, notes);
                 }
                 if let Some(query) = node.child("query", ROSTER) {
-                    // An answer that was on its way when the session moved may come behind a push that is
-                    // newer: then the client does not know its roster.
-                    self.roster = asked.map(|_| BTreeMap::new());
+                    self.roster = Some(BTreeMap::new());
                     self.roster_items(query);
                 }
             }
