@@ -173,8 +173,8 @@ impl Hub {
         });
     }
 
-    /// A session has lost its connection, and waits on the same shard: what was posted to the connection comes
-    /// there too, and before what is posted from now on.
+    /// A session has lost its connection, and waits on the same shard: what was posted to the connection
+    /// comes there too, and before what is posted from now on.
     pub(crate) fn detached(&self, address: &Address, place: Place) {
         points::pass("sm::detach");
         self.registry.with(&address.bare, |live| {

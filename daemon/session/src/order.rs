@@ -1,11 +1,12 @@
 //! The order of what is posted to a session while it moves to another connection.
 //!
-//! What threads post to a session on its account's behalf is numbered under the account's lock. A session that
-//! moves leaves posts behind that are on their way to its old place; they are passed on, while newer ones come
-//! to the new place directly and may be faster. So it moves with the number of those that are still to come,
-//! takes nothing until all of them have, and then takes everything in the order of the numbers. Answers to
-//! its own stanzas are not numbered: each comes before the note that its stanza is handled, and those notes
-//! are waited for too. `<resumed/>` waits for both, so that the client cannot ask for anything meanwhile.
+//! What threads post to a session on its account's behalf is numbered under the account's lock. A session
+//! that moves leaves posts behind that are on their way to its old place; they are passed on, while newer
+//! ones come to the new place directly and may be faster. So it moves with the number of those that are still
+//! to come, takes nothing until all of them have, and then takes everything in the order of the numbers.
+//! Answers to its own stanzas are not numbered: each comes before the note that its stanza is handled, and
+//! those notes are waited for too. `<resumed/>` waits for both, so that the client cannot ask for anything
+//! meanwhile.
 use crate::{Bound, Event};
 
 /// Posts that wait for earlier ones. With more the order is given up.
