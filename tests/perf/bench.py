@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from perf.ejabberd import Ejabberd, EjabberdPostgres  # noqa: E402
-from perf.peers import Godwit, PeerError, Prosody  # noqa: E402
+from perf.peers import Godwit, PeerError, Prosody, programs  # noqa: E402
 from perf.results import write  # noqa: E402
 
 PEERS = [Godwit, EjabberdPostgres, Ejabberd, Prosody]
@@ -44,9 +44,7 @@ def scenarios(sessions):
 
 def load(peer, name, arguments, lines):
     """One run; its JSON lines go to the file `lines`, and come back."""
-    program = Godwit(0)
-    command = [str(program.bin / "godwit-load"), "--addr", f"127.0.0.1:{peer.port}", "--label", peer.name]
-    program.close()
+    command = [str(programs() / "godwit-load"), "--addr", f"127.0.0.1:{peer.port}", "--label", peer.name]
     pids = ",".join(map(str, peer.pids()))
     before = lines.stat().st_size if lines.exists() else 0
     done = subprocess.run(

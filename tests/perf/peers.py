@@ -46,6 +46,12 @@ def run(command, seconds=ACCOUNTS_SECONDS_MAX, **more):
     return done.stdout
 
 
+def programs():
+    """Where the release builds of this checkout are: $GODWIT_BIN_DIR, else cargo's directory."""
+    target = os.environ.get("CARGO_TARGET_DIR", str(Path.home() / ".cache/godwit/target"))
+    return Path(os.environ.get("GODWIT_BIN_DIR", f"{target}/release"))
+
+
 class Peer:
     """One server: a directory, a port for direct TLS, its processes."""
 
@@ -137,8 +143,7 @@ class Godwit(Peer):
 
     def __init__(self, accounts):
         super().__init__(accounts)
-        target = os.environ.get("CARGO_TARGET_DIR", str(Path.home() / ".cache/godwit/target"))
-        self.bin = Path(os.environ.get("GODWIT_BIN_DIR", f"{target}/release"))
+        self.bin = programs()
         self.config = self.dir / "godwit.toml"
 
     def version(self):
