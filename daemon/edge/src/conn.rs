@@ -56,6 +56,11 @@ impl Spill {
         self.out.get(self.sent..).unwrap_or_default()
     }
 
+    /// Bytes held, the box included.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Spill>() + self.tail.capacity() + self.plain.capacity() + self.out.capacity()
+    }
+
     fn is_empty(&self) -> bool {
         self.tail.is_empty() && self.plain.is_empty() && self.waiting().is_empty()
     }

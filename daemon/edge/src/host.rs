@@ -47,6 +47,10 @@ pub trait ShardHost: godwit_session::Host {
     fn deadline(&self) -> Option<Millis>;
     /// The deadline has come (sessions that were not resumed in time).
     fn tick(&mut self, now: Millis);
+    /// Bytes of the sessions that have no connection now, for the memory account.
+    fn memory(&self) -> usize {
+        0
+    }
     /// Called once at the end of each turn of the loop, after all output was written: batched work (posts to
     /// other shards) goes out.
     fn flush(&mut self);

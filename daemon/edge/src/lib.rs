@@ -10,6 +10,7 @@ mod input;
 pub mod listen;
 mod logs;
 pub mod mailbox;
+mod measure;
 mod output;
 pub mod shard;
 mod slots;

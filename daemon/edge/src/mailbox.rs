@@ -21,6 +21,8 @@ pub enum Control {
     Settings(Arc<Settings>),
     /// Further listeners (a reload).
     Listen(Vec<Listener>),
+    /// Measure the memory of the connections, for [`crate::stats::MemoryStats`].
+    Measure,
     /// No more listening: close the listeners, all of them.
     Deafen,
     /// Close the listeners and every stream with `<system-shutdown/>`, and end the loop when all are gone or

@@ -29,6 +29,10 @@ use std::time::Duration;
 
 /// An idle shard still turns after so long, so that the watchdog sees that it can.
 pub const HEARTBEAT_MS_MAX: Millis = 5_000;
+/// How often buffers that are not used any more are dropped.
+const TRIM_MS: Millis = 5_000;
+/// Room that stays in the list of notes.
+const NOTES_KEPT: usize = 64;
 /// Events taken from the poll at once.
 const EVENTS_MAX: usize = 1024;
 /// Writing makes machines speak again ([`Event::Drained`]); so often within one turn, then in the next.
@@ -53,6 +57,7 @@ pub struct Shard<H: ShardHost> {
     conns: Slots<Conn>,
     core: Core<H>,
     stopping: Option<Stopping>,
+    trim_at: Millis,
 }
 impl<H: ShardHost> Shard<H> {
     /// A shard that serves these listeners, and the way to reach it.
@@ -102,6 +107,7 @@ impl<H: ShardHost> Shard<H> {
             conns: Slots::new(),
             core,
             stopping: None,
+            trim_at: now + TRIM_MS,
         };
         Ok((shard, mailbox))
     }
@@ -138,8 +144,20 @@ impl<H: ShardHost> Shard<H> {
             }
         }
         self.core.host.flush();
+        if self.core.now >= self.trim_at {
+            self.trim();
+        }
         self.core.stats.connections.set(self.conns.len() as u64);
         Ok(!(stopped || self.stopping.is_some() && self.conns.len() == 0))
+    }
+
+    /// Gives the memory of a burst back.
+    fn trim(&mut self) {
+        self.trim_at = self.core.now + TRIM_MS;
+        self.core.outputs.trim();
+        self.core.cipher.shrink_to(INPUT_BYTES);
+        self.core.plain.shrink_to(INPUT_BYTES);
+        self.notes.shrink_to(self.notes.len().max(NOTES_KEPT));
     }
 
     /// How long there is nothing to do unless something comes.
@@ -223,6 +241,10 @@ impl<H: ShardHost> Shard<H> {
                 }
             }
             Control::Deafen => self.doors.close(),
+            Control::Measure => {
+                let waiting = self.core.host.memory();
+                crate::measure::measure(&mut self.conns, waiting, &self.core.stats);
+            }
             Control::Stop { deadline } => {
                 self.doors.close();
                 // Said again it may only shorten the time.

@@ -32,6 +32,11 @@ impl<T> Slots<T> {
         self.used
     }
 
+    /// Bytes of the table itself.
+    pub(crate) fn memory(&self) -> usize {
+        self.chunks.len() * CHUNK as usize * size_of::<Slot<T>>()
+    }
+
     /// Number of slots, used or not.
     pub(crate) fn span(&self) -> u32 {
         u32::try_from(self.chunks.len() * CHUNK as usize).unwrap_or(u32::MAX)

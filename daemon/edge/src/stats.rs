@@ -38,6 +38,19 @@ pub struct Closed {
     pub deadline: Count,
 }
 
+/// Bytes that a shard's connections hold, when they were last measured ([`crate::Control::Measure`]).
+#[derive(Debug, Default)]
+pub struct MemoryStats {
+    /// The table of connections, their machines and sessions, and sessions that wait for one.
+    pub sessions: Count,
+    /// TLS.
+    pub tls: Count,
+    /// What waits to be sent, and input that is not whole.
+    pub queues: Count,
+    /// Times that they were measured.
+    pub measured: Count,
+}
+
 /// Counters and gauges of one shard. Counters only grow.
 #[derive(Debug, Default)]
 pub struct ShardStats {
@@ -83,6 +96,8 @@ pub struct ShardStats {
     pub congestions: Count,
     /// Bytes waiting in send queues now.
     pub queued_bytes: Count,
+    /// Memory.
+    pub memory: MemoryStats,
     /// When the loop turned last; it turns at least every [`crate::HEARTBEAT_MS_MAX`]. For the watchdog.
     pub heartbeat_ms: Count,
 }

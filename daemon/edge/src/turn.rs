@@ -22,6 +22,8 @@ pub(crate) struct Outputs {
     list: Vec<Output>,
     other: Vec<Output>,
     spare: Vec<Vec<u8>>,
+    /// So many of the spare ones have not been used since the last trimming.
+    unused: usize,
 }
 impl Outputs {
     /// The output of a connection, made if there is none. `place` is the connection's: its index plus one, or
@@ -31,6 +33,7 @@ impl Outputs {
             Some(index) if index < self.list.len() => index,
             _ => {
                 let plain = self.spare.pop().unwrap_or_default();
+                self.unused = self.unused.min(self.spare.len());
                 self.list.push(Output { at, raw: Vec::new(), plain });
                 *place = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
                 self.list.len() - 1
@@ -52,6 +55,15 @@ impl Outputs {
     /// Takes all outputs to write them. What is said meanwhile comes into the next list.
     pub(crate) fn take(&mut self) -> Vec<Output> {
         std::mem::replace(&mut self.list, std::mem::take(&mut self.other))
+    }
+
+    /// Drops the buffers that were not needed since this was last called: after a burst its memory goes back.
+    pub(crate) fn trim(&mut self) {
+        self.spare.truncate(self.spare.len() - self.unused.min(self.spare.len()));
+        self.unused = self.spare.len();
+        for list in [&mut self.list, &mut self.other] {
+            list.shrink_to(list.len().max(self.spare.len()));
+        }
     }
 
     /// Gives the taken list back for its memory.
@@ -89,5 +101,26 @@ mod tests {
         place_a = 0;
         let next = outputs.of(a, &mut place_a);
         assert!(next.plain.is_empty() && next.plain.capacity() > 0, "a used buffer, emptied");
+    }
+
+    #[test]
+    fn buffers_of_a_burst_are_dropped_and_those_in_use_are_kept() {
+        let mut outputs = Outputs::default();
+        let turn = |outputs: &mut Outputs, connections: u32| {
+            for slot in 0..connections {
+                let mut place = 0;
+                outputs.of(ConnId { slot, generation: 1 }, &mut place).plain.push(b'x');
+            }
+            let list = outputs.take();
+            outputs.give_back(list);
+        };
+        turn(&mut outputs, 100);
+        outputs.trim();
+        assert_eq!(outputs.spare.len(), 100);
+        turn(&mut outputs, 3);
+        outputs.trim();
+        assert_eq!(outputs.spare.len(), 3);
+        outputs.trim();
+        assert_eq!(outputs.spare.len(), 0);
     }
 }

@@ -53,6 +53,11 @@ impl Delivery {
         postcard::to_stdvec(self).unwrap_or_default()
     }
 
+    /// Bytes held besides itself.
+    pub(crate) fn memory(&self) -> usize {
+        (self.owed.capacity() + self.done.capacity() + self.own.capacity()) * size_of::<u64>()
+    }
+
     /// All pending messages are after this position, or listed in [`Delivery::owed`].
     pub fn frontier(&self) -> u64 {
         self.frontier

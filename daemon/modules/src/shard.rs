@@ -10,6 +10,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// Waiting sessions whose memory is looked at.
+const MEASURED_MAX: usize = 1_024;
+
 /// A session that waits for its client.
 struct Waiting {
     bound: Box<Bound>,
@@ -261,6 +264,14 @@ impl ShardState {
     /// Sends what has collected for other shards, and for this one.
     pub fn flush(&mut self) {
         self.post.flush(&*self.hub.outside.post);
+    }
+
+    /// Bytes of the sessions that wait for their clients. Of many a part is looked at, and taken for all.
+    pub fn memory(&self) -> usize {
+        let looked_at = self.waiting.values().take(MEASURED_MAX);
+        let bytes: usize = looked_at.map(|waiting| waiting.bound.memory() + size_of::<Waiting>()).sum();
+        let peers = self.peers.capacity() * size_of::<Option<IpAddr>>();
+        peers + bytes / self.waiting.len().clamp(1, MEASURED_MAX) * self.waiting.len()
     }
 
     /// The hub.

@@ -10,6 +10,7 @@ pub mod ctl;
 pub mod heartbeat;
 pub mod limits;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod random;
 pub mod run;

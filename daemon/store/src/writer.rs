@@ -33,6 +33,8 @@ use crate::{
 /// Milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// Places in the lists of a round that stay when nothing is to be done: the memory of a burst goes back.
+const KEPT_ENTRIES: usize = 256;
 /// The writer sleeps no longer, so that its heart beats at least so often.
 const IDLE_MAX: Duration = Duration::from_secs(1);
 /// What was written lazily is unsynced for so long at most, while the writer is not held up.
@@ -193,6 +195,8 @@ impl<C> Work<C> {
             self.reopen_if_due();
             if taken.is_empty() {
                 self.idle();
+                taken.shrink_to(KEPT_ENTRIES);
+                completed.shrink_to(KEPT_ENTRIES);
                 continue;
             }
             self.round(&mut taken, &mut completed);

@@ -5,6 +5,7 @@
 pub use super::store_status::{ArchiveStatus, StoreStatus};
 use crate::alloc::Memory;
 use crate::limits::Ceiling;
+use crate::memory::Owners;
 use godwit_modules::inspect::Inspection;
 use godwit_modules::traced::Traced;
 use serde::{Deserialize, Serialize};
@@ -283,6 +284,9 @@ pub struct Status {
     pub memory: Memory,
     /// Resident set, by the kernel's count.
     pub rss_bytes: u64,
+    /// Who holds it.
+    #[serde(default)]
+    pub owners: Owners,
     /// Lines that the log dropped because it was too slow.
     pub log_lines_dropped: u64,
     /// Threads that the watchdog found stuck at its last look.

@@ -27,6 +27,10 @@ fn text(status: &Status) -> String {
         "memory",
         format!("{} resident, {} allocated", bytes(status.rss_bytes), bytes(status.memory.allocated_bytes)),
     ));
+    let owners = status.owners.each();
+    let owners: Vec<_> =
+        owners.iter().map(|(name, n)| format!("{} {}", name.replace('_', " "), bytes(*n))).collect();
+    lines.push(("", owners.join(", ")));
     for certificate in &status.certificates {
         let names = certificate.names.join(", ");
         let warning = certificate.warning.as_ref().map(|w| format!(" · {w}")).unwrap_or_default();

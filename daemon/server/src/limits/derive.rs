@@ -145,8 +145,8 @@ pub fn derive(machine: Machine) -> Derived {
         connections_max,
         descriptors_max,
         nr_open: descriptors_max.max(NR_OPEN_DEFAULT),
-        // Never below what the kernel itself takes: a tenth of the memory, at 1 KiB a file.
-        file_max: (descriptors_max + descriptors_max / 4 + 65_536).max(ram / KIB / 10),
+        // The kernel itself takes a tenth of the memory that it finds free, at 1 KiB a file.
+        file_max: (descriptors_max + descriptors_max / 4 + 65_536).max(ram / KIB / 11),
         backlog_max,
         syn_backlog_max: backlog_max,
         tcp_pages: [tcp_max / 2, tcp_max / 4 * 3, tcp_max],

@@ -3,6 +3,7 @@ use super::process::Process;
 use crate::admin::protocol::ReloadStatus;
 use crate::alloc::Memory;
 use crate::limits::Ceiling;
+use crate::memory::Owners;
 use godwit_edge::ShardStats;
 use godwit_edge::stats::Count;
 use godwit_edge::tls::CertificateStatus;
@@ -29,6 +30,8 @@ pub struct Facts {
     pub process: Process,
     /// What the allocator says.
     pub memory: Memory,
+    /// Who holds the memory.
+    pub owners: Owners,
     /// What router and modules count.
     pub hub: Arc<Counters>,
     /// What each shard counts.

@@ -31,6 +31,11 @@ pub(super) const PROCESS: &[Metric] = &[
     })
     .bytes()
     .by("kind"),
+    gauge("godwit_memory_bytes", "Memory by who holds it; the sum is about the resident set.", |f, s| {
+        s.each(f.owners.each())
+    })
+    .bytes()
+    .by("owner"),
     gauge("godwit_connections_max", "Client connections that the daemon takes at once.", |f, s| {
         s.one(f.ceiling.connections_max)
     }),

@@ -90,6 +90,24 @@ fn tasks() -> BTreeMap<String, Switches> {
     tasks.filter_map(|task| read(task.ok()?)).collect()
 }
 
+/// The resident set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resident {
+    /// All of it, in bytes.
+    pub all: u64,
+    /// Of files that are mapped: code and constants.
+    pub files: u64,
+    /// Of no file: the heap and the threads' stacks.
+    pub anonymous: u64,
+}
+
+/// Read now; 0 for what cannot be read.
+pub fn resident() -> Resident {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bytes = |name| field(&status, name).saturating_mul(1024);
+    Resident { all: bytes("VmRSS:"), files: bytes("RssFile:"), anonymous: bytes("RssAnon:") }
+}
+
 /// The first number behind a name at the begin of a line.
 fn field(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));

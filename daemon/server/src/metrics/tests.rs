@@ -30,6 +30,7 @@ fn facts() -> Facts {
         started_ms: 1_500,
         process: process::Process { cpu_s: 0.25, ..Default::default() },
         memory: Default::default(),
+        owners: Default::default(),
         hub: Arc::default(),
         shards: vec![Arc::<ShardStats>::default(), Arc::default()],
         deliveries: Vec::new(),

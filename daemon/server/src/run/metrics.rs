@@ -19,6 +19,7 @@ impl Daemon {
             started_ms: self.started_ms,
             process: reader.read(),
             memory: crate::alloc::memory(),
+            owners: self.owners(),
             hub: Arc::clone(&self.hub.counters),
             shards: self.shard_stats.clone(),
             deliveries: self.deliveries.clone(),

@@ -1,9 +1,11 @@
 //! The daemon from start to stop: `daemon.rs` starts the parts, this file waits for signals and stops them.
 
+mod account;
 mod daemon;
 mod metrics;
 mod operations;
 mod pace;
+mod quiet;
 mod reload;
 mod retention;
 mod secrets;

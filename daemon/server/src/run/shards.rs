@@ -104,6 +104,9 @@ impl ShardHost for Server {
     fn tick(&mut self, now: Millis) {
         self.state.tick(now);
     }
+    fn memory(&self) -> usize {
+        self.state.memory()
+    }
     fn flush(&mut self) {
         self.state.flush();
     }

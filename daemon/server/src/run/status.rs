@@ -26,7 +26,8 @@ impl Daemon {
             archive: self.archive_status(),
             certificates: self.certificate_rows(),
             memory: crate::alloc::memory(),
-            rss_bytes: resident_bytes(),
+            rss_bytes: crate::metrics::process::resident().all,
+            owners: self.owners(),
             log_lines_dropped: self.logging.dropped(),
             stuck: locked(&self.stuck).clone(),
             reload: locked(&self.reload).clone(),
@@ -126,11 +127,4 @@ impl Daemon {
         };
         self.certificates.status().into_iter().map(row).collect()
     }
-}
-
-/// Resident set of this process.
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
 }

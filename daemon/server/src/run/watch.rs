@@ -1,5 +1,6 @@
 //! Looks after the running daemon: the watchdog, the store's health, certificates that run out, ticket keys.
 use super::daemon::{Daemon, locked};
+use super::quiet::Quiet;
 use crate::heartbeat::Heartbeats;
 use godwit_edge::HEARTBEAT_MS_MAX;
 use std::sync::Arc;
@@ -45,12 +46,17 @@ pub(super) async fn housekeeping(daemon: Arc<Daemon>) {
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut writes = true;
+    let mut quiet = Quiet::default();
     let mut last = String::new();
     for number in 0u64.. {
         looks.tick().await;
         let messages = daemon.hub.counters.messages_stored.load(Ordering::Relaxed);
         locked(&daemon.pacer).look((daemon.clock)(), &daemon.writer.stats(), messages);
         let health = daemon.writer.health();
+        // Not while the disk is full: that would only be one more failure.
+        if quiet.look(daemon.writer.stats().bytes) && health.ok {
+            flush(&daemon).await;
+        }
         if health.ok != writes {
             writes = health.ok;
             let error = health.last_error.as_deref().unwrap_or("?");
@@ -69,6 +75,14 @@ pub(super) async fn housekeeping(daemon: Arc<Daemon>) {
             crate::systemd::status(&now);
             last = now;
         }
+    }
+}
+
+async fn flush(daemon: &Arc<Daemon>) {
+    let daemon = Arc::clone(daemon);
+    let flushed = tokio::task::spawn_blocking(move || daemon.store.flush()).await;
+    if let Ok(Err(error)) = flushed {
+        tracing::warn!(%error, "cannot write the memtables to table files");
     }
 }
 
