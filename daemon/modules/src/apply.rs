@@ -11,7 +11,7 @@ use crate::registry::{Entry, Live};
 use crate::xep0280_carbons::{self, Direction};
 use crate::{feed, row};
 use godwit_session::{Event, Outgoing, SessionId, Stored};
-use godwit_store::{Cf, Owner, Seq, Tx, schema};
+use godwit_store::{Cf, Op, Owner, Seq, Tx, schema};
 use godwit_wire::{Jid, StreamCondition, StreamError, Writer};
 use std::sync::Arc;
 
@@ -313,52 +313,49 @@ impl Hub {
     /// A client acknowledged stored messages.
     pub(crate) fn acked(&self, bare: &Arc<str>, seqs: &[u64]) {
         godwit_store::points::pass("sm::acked");
-        let save = self.registry.with(bare, |live| {
-            let mut changed = false;
+        self.registry.with(bare, |live| {
             for &seq in seqs {
-                changed |= live.delivery.acked(seq);
+                live.unsaved |= live.delivery.acked(seq);
             }
-            live.unsaved |= changed;
-            begin_save(live)
+            self.save(live);
         });
-        self.save(bare, save.flatten());
     }
 
     /// A delivery record is in the store, or is not.
     pub(crate) fn saved(&self, bare: &Arc<str>, ok: bool) {
-        let save = self.registry.with(bare, |live| {
+        let owner = self.registry.with(bare, |live| {
             live.saving = false;
             // A failed write is tried again with the next acknowledgement, if there is a session left to send
             // one; forgetting it would lose nothing, only send messages twice.
             live.unsaved |= !ok && !live.sessions.is_empty();
-            (live.owner, if ok { begin_save(live) } else { None })
+            if ok {
+                self.save(live);
+            }
+            live.owner
         });
-        let Some((owner, save)) = save else { return };
-        self.save(bare, save);
+        let Some(owner) = owner else { return };
         self.registry.tidy(bare);
         if !ok {
             self.registry.recount(bare, owner); // by the record as it is in the store
         }
     }
 
-    pub(crate) fn save(&self, bare: &Arc<str>, record: Option<(u64, Vec<u8>)>) {
-        let Some((owner, value)) = record else { return };
-        let mut tx = Tx { lazy: true, ..Tx::default() };
-        let key = schema::state(Owner(owner), schema::State::Delivery);
-        tx.ops.push(godwit_store::Op::Put { cf: Cf::State, key, value });
-        if self.submit(tx, Completion::Saved(Arc::clone(bare))).is_err() {
-            self.registry.with(bare, |live| (live.saving, live.unsaved) = (false, true));
+    /// Writes the delivery record down if it has changed. At most one such write is under way; what changes
+    /// meanwhile goes with the next. Queued under the account's lock, as other writes of it are.
+    pub(crate) fn save(&self, live: &mut Live) {
+        if live.saving || !live.unsaved {
+            return;
         }
+        let tx = Tx { ops: vec![write_delivery(live)], lazy: true, ..Tx::default() };
+        let queued = self.submit(tx, Completion::Saved(Arc::clone(&live.bare))).is_ok();
+        (live.saving, live.unsaved) = (queued, !queued);
     }
 }
 
-/// At most one write of an account's record is under way; what changes meanwhile goes with the next.
-pub(crate) fn begin_save(live: &mut Live) -> Option<(u64, Vec<u8>)> {
-    if live.saving || !live.unsaved {
-        return None;
-    }
-    (live.saving, live.unsaved) = (true, false);
-    Some((live.owner, live.delivery.save()))
+/// The change that writes an account's delivery record.
+pub(crate) fn write_delivery(live: &Live) -> Op {
+    let key = schema::state(Owner(live.owner), schema::State::Delivery);
+    Op::Put { cf: Cf::State, key, value: live.delivery.save() }
 }
 
 /// A presence rendered without `to`, with one.

@@ -4,6 +4,7 @@
 //! Three rows, each written when its part changes: who it is (lazily: losing the last change loses what the
 //! client will say again), how many of its stanzas are handled (with each stanza's own transaction), and what
 //! was sent to it.
+use crate::apply::write_delivery;
 use crate::hub::{Hub, Origin};
 use crate::note::{Address, Poster};
 use crate::pending::Completion;
@@ -189,18 +190,28 @@ impl Hub {
         }
     }
 
-    /// Writes down what was sent to a session.
+    /// Writes down what was sent to a session. Queued under the account's lock.
     pub(crate) fn record(&self, bound: &Bound, record: Record, place: Place, post: &mut Poster) {
         godwit_store::points::pass("sm::record");
         let mut ops = vec![self.write_out(bound, record)];
-        // A record that counts says too who the session is.
-        let unwritten = self.registry.with(bound.jid.bare_str(), |live| {
-            let entry = live.session(bound.id)?;
-            let secret = entry.secret.filter(|_| std::mem::take(&mut entry.unwritten))?;
-            Some(write_who(bound.owner, entry, secret))
+        let there = self.registry.with(bound.jid.bare_str(), |live| {
+            // A record that counts says too who the session is.
+            if let Some(entry) = live.session(bound.id)
+                && let Some(secret) = entry.secret.filter(|_| std::mem::take(&mut entry.unwritten))
+            {
+                ops.push(write_who(bound.owner, entry, secret));
+            }
+            // What its client has acknowledged is in this record no more. So it must be in the account's: or
+            // a revived session would be sent it once more.
+            if live.saving || live.unsaved {
+                ops.push(write_delivery(live));
+            }
+            let tx = Tx { ops: std::mem::take(&mut ops), ..Tx::default() };
+            self.write_for(bound, place, tx, Written::Record, post);
         });
-        ops.extend(unwritten.flatten());
-        self.write_for(bound, place, Tx { ops, ..Tx::default() }, Written::Record, post);
+        if there.is_none() {
+            self.write_for(bound, place, Tx { ops, ..Tx::default() }, Written::Record, post);
+        }
     }
 
     /// Writes down that a session without connection keeps what would be lost with the daemon: it is then not

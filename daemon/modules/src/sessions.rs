@@ -1,6 +1,5 @@
 //! The life of a session as the router sees it: credentials, binding, resumption, the end.
 use crate::accounts;
-use crate::apply::begin_save;
 use crate::delivery::Delivery;
 use crate::effects::Effects;
 use crate::hub::{Counters, Hub, Origin};
@@ -240,8 +239,7 @@ impl Hub {
         if !unacked.is_empty() {
             self.redeliver(&origin, &unacked, post);
         }
-        let save = self.registry.with(&bare, begin_save).flatten();
-        self.save(&bare, save);
+        self.registry.with(&bare, |live| self.save(live));
         self.registry.tidy(&bare);
     }
 

@@ -277,3 +277,26 @@ fn a_session_that_moves_does_not_escape_the_removal_of_its_account() {
     assert!(inbox.contains("<not-authorized "), "{inbox}");
     assert!(w.client(moved).closed);
 }
+
+#[test]
+fn what_was_acknowledged_before_a_crash_is_not_sent_to_the_same_session_again() {
+    let mut w = world();
+    let alice = w.online("alice", "a");
+    let (bob, previd) = sm(&mut w, "bob", "phone");
+    for body in ["one", "two"] {
+        w.send(alice, &message("bob@example.org", "chat", body));
+    }
+    assert_eq!(bodies(&w.take(bob)), ["one", "two"]);
+    // The second comes while the first is being written down; then something that needs a record.
+    w.push(bob, b"<a xmlns='urn:xmpp:sm:3' h='2'/><a xmlns='urn:xmpp:sm:3' h='3'/>");
+    w.push(bob, b"<iq type='get' id='p' to='example.org'><ping xmlns='urn:xmpp:ping'/></iq>");
+    w.commit(usize::MAX);
+    let mut w = w.crash();
+    w.settle();
+    let bob = w.authenticate("bob");
+    w.send(bob, &resume(&previd, 4));
+    w.send(bob, "<presence type='unavailable'/><presence/>");
+    let inbox = w.take(bob);
+    assert!(inbox.contains("<resumed "), "{inbox}");
+    assert_eq!(bodies(&inbox), [""; 0]);
+}
