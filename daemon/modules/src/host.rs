@@ -29,13 +29,17 @@ impl ShardState {
             room: bound.room(cx.settings),
             h: bound.sm.as_ref().filter(|sm| sm.resume).map(|_| bound.received),
         };
-        let before = self.post.count(self.shard);
+        let (before, all) = (self.post.count(self.shard), self.post.len());
+        self.hurry(origin.address.session);
         let progress = self.hub.stanza(&origin, stanza, idle, cx.now, &mut self.post);
         if progress == Progress::Done {
             // Answers need no way through the mailbox; those to earlier stanzas are out, as all of them are
             // handled.
             for event in self.post.take_events(self.shard, before, at) {
                 let _ = conn.event(event, cx); // it has a session, as was just seen
+            }
+            if self.post.len() > all {
+                self.direct.insert(origin.address.session);
             }
         }
         let event = match progress {
@@ -107,6 +111,7 @@ impl ShardState {
             }
             (Request::End { bound, reason }, _) => {
                 tracing::info!(jid = %bound.jid, reason, "session ended");
+                self.hurry(bound.id);
                 self.hub.end(&bound, false, here, cx.now, &mut self.post);
             }
             // The edge does the last two itself, and the others were asked by a session that is gone.

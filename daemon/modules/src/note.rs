@@ -57,13 +57,16 @@ pub struct Poster {
     shards: Vec<Vec<Note>>,
     /// What goes out once all of that has.
     last: Vec<Vec<Note>>,
+    /// What waits here comes from the session whose stanza is handled next: another thread that handles that
+    /// one must not post before it.
+    pub(crate) urgent: bool,
 }
 
 impl Poster {
     /// For so many shards.
     pub fn new(shards: u16) -> Poster {
         let none = || (0..shards).map(|_| Vec::new()).collect();
-        Poster { shards: none(), last: none() }
+        Poster { shards: none(), last: none(), urgent: false }
     }
 
     /// Adds a note.
@@ -84,6 +87,23 @@ impl Poster {
         if let Some(notes) = self.last.get_mut(usize::from(place.shard)) {
             notes.push(Note::Event { session: Some(session), at: place.conn, event });
         }
+    }
+
+    /// Before work goes to another thread.
+    pub(crate) fn hand_over(&mut self, post: &dyn Post) {
+        if std::mem::take(&mut self.urgent) {
+            self.flush(post);
+        }
+    }
+
+    /// Notes that wait.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(Vec::len).sum()
+    }
+
+    /// No note waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Notes that wait for a shard.

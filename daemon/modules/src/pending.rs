@@ -155,6 +155,7 @@ impl Hub {
         tries: u32,
         post: &mut Poster,
     ) -> Progress {
+        post.hand_over(&*self.outside.post);
         // Shared, so that a full queue can still answer the stanza.
         let stanza = Arc::new(Mutex::new(Some(stanza)));
         let (hub, from, kept) = (Arc::clone(self), origin.clone(), Arc::clone(&stanza));
@@ -180,6 +181,7 @@ impl Hub {
     }
 
     fn queue(self: &Arc<Self>, mut tx: Tx, mut pending: Pending, post: &mut Poster) {
+        post.hand_over(&*self.outside.post);
         pending.counted = false;
         let countable = !tx.ops.is_empty() && !pending.after.iter().any(changes_session);
         if let Some(h) = pending.origin.h.filter(|_| countable) {

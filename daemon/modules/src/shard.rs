@@ -6,7 +6,7 @@ use godwit_session::Detached;
 use godwit_session::{
     Bound, ConnId, Connection, Cx, Event, Millis, Place, Reply, ResumeFailure, SessionId, Settings,
 };
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub struct ShardState {
     claims: HashMap<ConnId, Claim>,
     peers: Vec<Option<IpAddr>>,
     pub(crate) post: Poster,
+    /// Sessions of which something waits in there.
+    pub(crate) direct: HashSet<SessionId>,
     /// Session that the last note was for, and the connection.
     current: Option<(ConnId, Address)>,
 }
@@ -54,6 +56,7 @@ impl ShardState {
             claims: HashMap::new(),
             peers: Vec::new(),
             post,
+            direct: HashSet::new(),
             current: None,
         }
     }
@@ -261,8 +264,14 @@ impl ShardState {
         }
     }
 
+    /// A session does something: if another thread goes on with it, what it did before is out.
+    pub(crate) fn hurry(&mut self, session: SessionId) {
+        self.post.urgent = self.direct.contains(&session);
+    }
+
     /// Sends what has collected for other shards, and for this one.
     pub fn flush(&mut self) {
+        self.direct.clear();
         self.post.flush(&*self.hub.outside.post);
     }
 

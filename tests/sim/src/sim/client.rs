@@ -167,7 +167,6 @@ impl Client {
         self.out.clear();
         self.retry_at = retry_at;
         self.replaying = false;
-        self.asked.clear();
         if std::mem::take(&mut self.gives_up) || self.counts.previd.is_none() {
             self.forget();
         }
@@ -188,6 +187,7 @@ impl Client {
         self.counts.previd = None;
         self.lineage = None;
         (self.presence, self.roster, self.reading) = (None, None, false);
+        self.asked.clear();
         let left = self.queue.drain(..).filter(|queued| queued.message.is_some() && self.wants_sm);
         self.left.extend(left);
     }

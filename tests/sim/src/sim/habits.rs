@@ -89,8 +89,9 @@ impl Sim {
 
     fn typing(&mut self, me: usize) {
         let to = NAMES[self.clients[me].account ^ 1];
+        let number = self.notes.ledger.signal(me);
         let xml = format!(
-            "<message to='{to}@{DOMAIN}' type='chat'>\
+            "<message to='{to}@{DOMAIN}' type='chat' id='t{number}'>\
              <composing xmlns='http://jabber.org/protocol/chatstates'/></message>"
         );
         self.clients[me].send(xml, None, &mut self.notes);

@@ -50,6 +50,8 @@ pub struct Lineage {
     pub unacked: VecDeque<(u32, u64)>,
     /// Per sender and address: the last message and position that came first here.
     last: BTreeMap<(usize, String), (Number, u64)>,
+    /// Per sender: the last passing signal.
+    signal: BTreeMap<usize, usize>,
 }
 
 /// One stored message of one account.
@@ -76,6 +78,9 @@ pub struct Ledger {
     pub lineages: Vec<Lineage>,
     /// Copies.
     pub copies: BTreeMap<CopyKey, Copy>,
+    /// Passing signals (who is typing) by number: who sent it, and whether it may come late: its sender sent it
+    /// again, or sent it in another session than a later one.
+    pub signals: Vec<(usize, bool)>,
     /// A write failed, so that messages may have been answered with errors.
     pub write_failed: bool,
     /// What went wrong first.
@@ -95,6 +100,7 @@ impl Ledger {
         for left in self.messages.iter_mut().filter(|message| message.from == client && !message.acked) {
             left.left_behind = true;
         }
+        self.signals_late(client);
         self.lineages.push(Lineage { client, account, began, ..Lineage::default() });
         self.lineages.len() - 1
     }
@@ -111,6 +117,29 @@ impl Ledger {
             bounced: false,
         });
         self.messages.len() - 1
+    }
+
+    /// A new passing signal of a client.
+    pub fn signal(&mut self, client: usize) -> usize {
+        self.signals.push((client, false));
+        self.signals.len() - 1
+    }
+
+    /// What a client has sent of these so far may come late.
+    pub fn signals_late(&mut self, client: usize) {
+        self.signals.iter_mut().filter(|signal| signal.0 == client).for_each(|signal| signal.1 = true);
+    }
+
+    /// A passing signal arrived.
+    pub fn signalled(&mut self, lineage: usize, number: usize) {
+        let Some(&(from, late)) = self.signals.get(number) else {
+            return self.fail(|| format!("signal {number} was never sent"));
+        };
+        let last = self.lineages[lineage].signal.entry(from).or_default();
+        let before = std::mem::replace(last, number.max(*last));
+        if before > number && !late {
+            self.fail(|| format!("signal {number} came to session {lineage} after {before}"));
+        }
     }
 
     /// The server says that it has a message.

@@ -97,15 +97,13 @@ impl Client {
         if self.over_restart {
             notes.hit(Point::ResumedAfterCrash);
             self.over_restart = false;
-            // A push whose change was committed just before the server died is lost with it, and the client
-            // is not told: it has to ask for its roster again, and does so with the next session.
-            self.roster = None;
         }
         self.handled(node, notes);
         self.stage = Stage::Online;
         self.replaying = true;
         if !self.queue.is_empty() {
             notes.hit(Point::ResentAfterResume);
+            notes.ledger.signals_late(self.me);
         }
         let again: Vec<u8> = self.queue.iter().flat_map(|queued| queued.xml.bytes()).collect();
         notes.say(|| format!("{} > again: {}", self.jid(), String::from_utf8_lossy(&again)));

@@ -131,6 +131,12 @@ impl Client {
 
     fn message_to_us(&mut self, node: Node<'_>, ordered: bool, notes: &mut Notes) {
         let message = number(node);
+        let signal = node.attr("id").and_then(|id| id.strip_prefix('t')?.parse().ok());
+        if let (Some(signal), Some(lineage)) = (signal, self.lineage)
+            && node.attr("type") != Some("error")
+        {
+            notes.ledger.signalled(lineage, signal);
+        }
         if node.attr("type") == Some("error") {
             if let Some(message) = message {
                 notes.hit(Point::Bounced);
