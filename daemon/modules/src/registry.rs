@@ -51,7 +51,7 @@ pub struct Entry {
     pub copied: Runs,
     /// Position of the last stored message posted to it.
     pub posted: u64,
-    /// Numbered posts to it so far, modulo 2^32 ([`Entry::post`]).
+    /// Numbered posts to it so far, modulo 2^32 (`Entry::post`).
     pub posts: u32,
     /// To whom it sent directed presence (RFC 6121 §4.6), for the unavailable at the end. Bounded by
     /// `directed_max`.

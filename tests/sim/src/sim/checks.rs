@@ -42,7 +42,7 @@ impl Sim {
         }
     }
 
-    fn owner(&self, account: usize) -> Option<Owner> {
+    pub(crate) fn owner(&self, account: usize) -> Option<Owner> {
         let bare = format!("{}@{DOMAIN}", NAMES[account]);
         accounts::read(&*self.server.store, &bare).ok()?.map(|record| Owner(record.owner))
     }
@@ -260,6 +260,7 @@ impl Sim {
     /// At the end: what was acknowledged has arrived, and there are no more copies than it was sent.
     pub(crate) fn check_all_arrived(&mut self) {
         self.check_records();
+        self.check_archives();
         let mut copies: BTreeMap<usize, BTreeSet<(usize, u64)>> = BTreeMap::new();
         for account in 0..NAMES.len() {
             for stored in self.archive(account) {

@@ -98,6 +98,8 @@ pub struct Client {
     pub asked: BTreeMap<String, u32>,
     /// Contacts and their subscriptions, as the roster's result and pushes say.
     pub roster: Option<BTreeMap<String, String>>,
+    /// The page of its archive that it waits for.
+    pub query: Option<super::archive::Query>,
     /// Who asks to see its presence, and was not answered yet.
     pub requests: Vec<String>,
     /// Stanza ids that it has given out.
@@ -131,6 +133,7 @@ impl Client {
             over_restart: false,
             asked: BTreeMap::new(),
             roster: None,
+            query: None,
             requests: Vec::new(),
             ids: 0,
             began: 0,
@@ -188,6 +191,7 @@ impl Client {
         self.lineage = None;
         (self.presence, self.roster, self.reading) = (None, None, false);
         self.asked.clear();
+        self.query = None;
         let left = self.queue.drain(..).filter(|queued| queued.message.is_some() && self.wants_sm);
         self.left.extend(left);
     }

@@ -68,6 +68,7 @@ points! {
     Swallowed => "a message was lost behind the kernel for a client without stream management",
     Subscribed => "two accounts see each other",
     RosterPushed => "a roster push arrived",
+    ArchiveRead => "a client read a page of its archive",
     IqAnswered => "an iq result came",
     Copied => "a copy of a message to another session came",
     CopiedSent => "a copy of another session's message came",

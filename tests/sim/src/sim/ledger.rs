@@ -78,8 +78,10 @@ pub struct Ledger {
     pub lineages: Vec<Lineage>,
     /// Copies.
     pub copies: BTreeMap<CopyKey, Copy>,
-    /// Passing signals (who is typing) by number: who sent it, and whether it may come late: its sender sent it
-    /// again, or sent it in another session than a later one.
+    /// Pages of archives that have come and were not checked yet.
+    pub pages: Vec<super::archive::Query>,
+    /// Passing signals (who is typing) by number: who sent it, and whether it may come late, as its sender
+    /// sent it again, or in another session than a later one.
     pub signals: Vec<(usize, bool)>,
     /// A write failed, so that messages may have been answered with errors.
     pub write_failed: bool,

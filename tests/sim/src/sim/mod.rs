@@ -3,6 +3,7 @@
 //! A run has three parts. First clients do what clients do while faults happen. Then the faults end,
 //! everybody comes back, and what there is at rest is checked. At last all leave, and one client of each
 //! account looks what is left for it.
+pub mod archive;
 pub mod checks;
 pub mod client;
 pub mod coverage;

@@ -332,5 +332,6 @@ impl Sim {
             }
         }
         self.check_bounds();
+        self.check_pages();
     }
 }

@@ -15,7 +15,7 @@ const FORWARD: &str = "urn:xmpp:forward:0";
 const STANZA_IDS: &str = "urn:xmpp:sid:0";
 
 /// Which message it is.
-fn number(node: Node<'_>) -> Option<Number> {
+pub(crate) fn number(node: Node<'_>) -> Option<Number> {
     node.attr("id")?.strip_prefix('m')?.parse().ok()
 }
 
@@ -95,6 +95,9 @@ impl Client {
 
     /// A message, or the copy of one that another session sent or was sent.
     fn message(&mut self, node: Node<'_>, notes: &mut Notes) {
+        if self.is_row(node, notes) {
+            return;
+        }
         let copy = |kind| node.child(kind, CARBONS)?.child("forwarded", FORWARD)?.child("message", CLIENT);
         match (copy("sent"), copy("received")) {
             (Some(message), _) => self.own_message(message, notes),
@@ -187,6 +190,7 @@ impl Client {
                     notes.hit(Point::IqAnswered);
                     self.answered(before, notes);
                 }
+                self.page_ends(node, notes);
                 if let Some(query) = node.child("query", ROSTER) {
                     self.roster = Some(BTreeMap::new());
                     self.roster_items(query);
