@@ -19,6 +19,6 @@ pub use clock::{micros, now};
 pub use pool::{Pool, raise_descriptor_limit};
 pub use rng::Rng;
 pub use scan::{Item, ScanError, Scanner};
-pub use session::{Client, Event, Resume};
+pub use session::{Client, Event, Offers, Resume};
 pub use settings::{Account, Mechanism, Purpose, Settings, Source, TlsMode};
 pub use tls::client_config;

@@ -5,12 +5,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::scan::Item;
 use crate::scram::{Hash, Scram};
-use crate::session::Resume;
+use crate::session::{Offers, Resume};
 use crate::settings::{Account, Mechanism, Purpose, Settings, TlsMode};
 use crate::xml;
 
 const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 const NS_SM: &str = "urn:xmpp:sm:3";
+const NS_CSI: &str = "urn:xmpp:csi:0";
 const NS_TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
 
 /// What the connection does next.
@@ -66,7 +67,7 @@ pub(crate) struct Login {
     resume: Option<Resume>,
     secure: bool,
     authenticated: bool,
-    offers_sm: bool,
+    offers: Offers,
     state: State,
     online: Online,
 }
@@ -79,10 +80,15 @@ impl Login {
             resume,
             secure: tls != TlsMode::StartTls,
             authenticated: false,
-            offers_sm: false,
+            offers: Offers::default(),
             state: State::Header,
             online: Online::default(),
         }
+    }
+
+    /// What the features said after authentication.
+    pub(crate) fn offers(&self) -> Offers {
+        self.offers
     }
 
     /// The stream header.
@@ -131,7 +137,7 @@ impl Login {
             return Ok(Step::Send(format!("<starttls xmlns='{NS_TLS}'/>")));
         }
         if self.authenticated {
-            self.offers_sm = element.contains(NS_SM);
+            self.offers = Offers { sm: element.contains(NS_SM), csi: element.contains(NS_CSI) };
             return Ok(self.resume_or_bind());
         }
         if self.purpose == Purpose::Register {
@@ -200,7 +206,7 @@ impl Login {
     }
 
     fn resume_or_bind(&mut self) -> Step {
-        match self.resume.take().filter(|_| self.offers_sm) {
+        match self.resume.take().filter(|_| self.offers.sm) {
             Some(resume) => {
                 self.state = State::Resume;
                 let previd = xml::escape(&resume.id);
@@ -241,7 +247,7 @@ impl Login {
         let jid = xml::text(element, "jid").ok_or_else(|| format!("not bound: {element}"))?;
         self.online.jid = jid.into_owned();
         if self.purpose == (Purpose::Session { sm: true }) {
-            if !self.offers_sm {
+            if !self.offers.sm {
                 return Err("the server offers no stream management".into());
             }
             self.state = State::Enable;

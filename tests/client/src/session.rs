@@ -19,6 +19,15 @@ pub struct Resume {
     pub sent: u32,
 }
 
+/// What the server offered after authentication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Offers {
+    /// Stream management (XEP-0198).
+    pub sm: bool,
+    /// Client state indication (XEP-0352).
+    pub csi: bool,
+}
+
 /// What a client has to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -50,6 +59,7 @@ pub struct Client {
     login: Option<Box<Login>>,
     scanner: Scanner,
     sm: bool,
+    offers: Offers,
     sm_id: Option<String>,
     /// Stanzas sent since stream management began.
     sent: u32,
@@ -76,7 +86,16 @@ impl Client {
         conn.queue(Login::header(settings).as_bytes())?;
         let (sent, received) = resume.as_ref().map_or((0, 0), |r| (r.sent, r.received));
         let login = Some(Box::new(Login::new(account.clone(), purpose, resume, settings.tls)));
-        Ok(Self { conn, login, scanner: Scanner::default(), sm: false, sm_id: None, sent, received })
+        Ok(Self {
+            conn,
+            login,
+            scanner: Scanner::default(),
+            sm: false,
+            offers: Offers::default(),
+            sm_id: None,
+            sent,
+            received,
+        })
     }
 
     /// Sends one stanza and returns its number in the SM session, from 1.
@@ -116,6 +135,12 @@ impl Client {
     #[must_use]
     pub fn received(&self) -> u32 {
         self.received
+    }
+
+    /// What the server offered after authentication.
+    #[must_use]
+    pub fn offers(&self) -> Offers {
+        self.offers
     }
 
     /// True once the session is up.
@@ -182,7 +207,7 @@ impl Client {
     }
 
     fn online(&mut self, online: Online, events: &mut Vec<Event>) {
-        self.login = None;
+        self.offers = self.login.take().map(|login| login.offers()).unwrap_or_default();
         self.conn.settle();
         self.sm = online.sm;
         self.sm_id = online.sm_id;

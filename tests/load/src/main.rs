@@ -7,11 +7,16 @@
 mod conduct;
 mod coordinator;
 mod data;
+mod keeper;
 mod link;
 mod logins;
+mod mix;
+mod muc;
 mod options;
+mod outbox;
 mod output;
 mod progress;
+mod saturation;
 mod scenario;
 mod server;
 mod worker;

@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::data::Tally;
+use crate::data::{Tally, WRONG};
 use crate::server::{Sample, cpu, descriptors_max};
 
 /// The number of the JSON format; it grows when a field changes its meaning.
 const FORMAT: u32 = 1;
+
+/// Latencies that are in the JSON line alone.
+const MINOR: [&str; 2] = ["behind", "service"];
 
 /// The second-by-second readings of the server.
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,6 +76,13 @@ impl Phase {
     /// Cores that the server kept busy.
     pub(crate) fn server_busy(&self) -> Option<f64> {
         self.ends().map(|(from, to)| busy(&from.sample, &to.sample))
+    }
+
+    /// Context switches of the server per second.
+    pub(crate) fn switches_per_second(&self) -> Option<f64> {
+        let (from, to) = self.ends()?;
+        let switches = grown(from.sample.switches, to.sample.switches);
+        Some(ratio(switches, to.sample.at.saturating_sub(from.sample.at)) * 1e6)
     }
 
     /// Cores that the workers kept busy.
@@ -209,13 +219,17 @@ impl Phase {
     /// The line for people.
     pub(crate) fn human(&self) -> String {
         let tally = &self.tally;
-        let mut out = format!("{}: {} {}s in {:.1} s", self.name, tally.units, tally.unit, tally.seconds);
+        let units = match tally.unit.strip_suffix('y') {
+            Some(stem) => format!("{stem}ies"),
+            None => format!("{}s", tally.unit),
+        };
+        let mut out = format!("{}: {} {units} in {:.1} s", self.name, tally.units, tally.seconds);
         // Writing to a string cannot fail.
         let _ = write!(out, ", {:.0}/s", tally.per_second());
         if let Some(offered) = self.offered {
             let _ = write!(out, " of {offered:.0}/s offered");
         }
-        for (name, latency) in &tally.latency {
+        for (name, latency) in tally.latency.iter().filter(|(name, _)| !MINOR.contains(&name.as_str())) {
             let _ = write!(out, "; {name} {}", latency.human());
         }
         match self.ends() {
@@ -241,7 +255,7 @@ impl Phase {
         if let Some(bytes) = self.our_bytes() {
             let _ = write!(out, "; here {bytes} bytes per client");
         }
-        for (name, n) in &tally.counts {
+        for (name, n) in tally.counts.iter().filter(|(name, n)| **n > 0 || WRONG.contains(&name.as_str())) {
             let _ = write!(out, ", {n} {}", name.replace('_', " "));
         }
         if let Some(error) = &tally.error {

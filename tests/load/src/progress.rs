@@ -35,6 +35,9 @@ impl Progress {
 
     /// So much is done.
     pub(crate) fn at(&mut self, done: u64, total: Option<u64>) {
+        if self.phase.is_empty() {
+            return;
+        }
         if let Some(bar) = &self.bar {
             if let Some(total) = total.filter(|total| bar.length() != Some(*total)) {
                 bar.set_length(total);
@@ -51,6 +54,7 @@ impl Progress {
 
     /// The phase is over.
     pub(crate) fn end(&mut self) {
+        self.phase.clear();
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }

@@ -66,6 +66,12 @@ impl Worker {
         first..self.seats.len()
     }
 
+    /// The same after all earlier sessions have left: slots count from 0 again.
+    pub(crate) fn reseat(&mut self, accounts: Range<usize>) -> Range<usize> {
+        self.seats.clear();
+        self.seat(accounts)
+    }
+
     /// The account in this slot.
     pub(crate) fn account(&self, slot: usize) -> Account {
         self.common.account(self.seats.get(slot).copied().unwrap_or(slot))
@@ -88,6 +94,11 @@ impl Worker {
         Ok(())
     }
 
+    /// The number of the account in this slot.
+    pub(crate) fn number(&self, slot: usize) -> usize {
+        self.seats.get(slot).copied().unwrap_or(slot)
+    }
+
     /// A client that is there, or nothing.
     pub(crate) fn client(&mut self, slot: usize) -> Option<&mut Client> {
         self.pool.client(slot)
@@ -98,16 +109,26 @@ impl Worker {
         self.pool.turn(wait, events).map_err(|e| e.to_string())
     }
 
+    /// Says that this worker is ready for a phase; the order comes by [`Self::order`].
+    pub(crate) fn announce(&mut self, phase: &str) -> Outcome<()> {
+        tell(&Tell::Ready(phase.into()))
+    }
+
+    /// The order, if it has come.
+    pub(crate) fn order(&mut self) -> Outcome<Option<Order>> {
+        self.link.order()
+    }
+
     /// Says that this worker is ready for a phase and waits for the order, answering the server meanwhile.
     pub(crate) fn ready(
         &mut self,
         phase: &str,
         mut other: impl FnMut(&mut Pool, usize, Event),
     ) -> Outcome<Order> {
-        tell(&Tell::Ready(phase.into()))?;
+        self.announce(phase)?;
         let mut events = Vec::new();
         loop {
-            if let Some(order) = self.link.order()? {
+            if let Some(order) = self.order()? {
                 return Ok(order);
             }
             self.turn(TURN, &mut events)?;
@@ -183,6 +204,12 @@ fn dispatch(mut worker: Worker, scenario: Scenario) -> Outcome<()> {
         Scenario::Idle(o) => scenario::idle::run(worker, &o),
         Scenario::Chat(o) => scenario::chat::run(worker, &o),
         Scenario::Offline(o) => scenario::offline::run(worker, &o),
+        Scenario::LoginStorm(o) => scenario::storm::run(worker, &o),
+        Scenario::Mam(o) => scenario::mam::run(worker, &o),
+        Scenario::Muc(o) => scenario::muc::run(worker, &o),
+        Scenario::Rtb(o) => scenario::rtb::run(worker, &o),
+        Scenario::Ramp(o) => scenario::ramp::run(worker, &o),
+        Scenario::Failover(o) => scenario::failover::run(worker, &o),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use godwit_testclient::{Account, Mechanism, Settings, Source, TlsMode, client_config};
 
-pub(crate) use scenarios::{Chat, Idle, Login, Offline, Register};
+pub(crate) use scenarios::{Chat, Failover, Idle, Login, LoginStorm, Mam, Muc, Offline, Ramp, Register, Rtb};
 
 use crate::server::Asked;
 use crate::worker::Share;
@@ -39,6 +39,20 @@ pub(crate) enum Scenario {
     Chat(Chat),
     /// Store messages for users who are away, then let them fetch.
     Offline(Offline),
+    /// Everybody loses the connection and comes back at once.
+    LoginStorm(LoginStorm),
+    /// Fill archives, then read the last page at each login and again and again (XEP-0313).
+    Mam(Mam),
+    /// Rooms (XEP-0045): everybody enters, one occupant of each speaks, all hear. An error if there are none.
+    Muc(Muc),
+    /// The mix of ordinary clients: per session a message, a room message, a presence and a reconnection in
+    /// ten minutes, an archive page at each login; faster with --speed.
+    Rtb(Rtb),
+    /// Raise the offered load step by step until latency or errors break; say where, and what was full.
+    /// Open loop: the pace does not depend on the server.
+    Ramp(Ramp),
+    /// The server moves or restarts under load (whoever runs this moves it); clients must find it.
+    Failover(Failover),
 }
 
 impl Scenario {
@@ -49,6 +63,12 @@ impl Scenario {
             Self::Idle(_) => "idle",
             Self::Chat(_) => "chat",
             Self::Offline(_) => "offline",
+            Self::LoginStorm(_) => "login-storm",
+            Self::Mam(_) => "mam",
+            Self::Muc(_) => "muc",
+            Self::Rtb(_) => "rtb",
+            Self::Ramp(_) => "ramp",
+            Self::Failover(_) => "failover",
         }
     }
 }

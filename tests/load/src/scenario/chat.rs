@@ -31,9 +31,14 @@ struct Run<'a> {
 }
 
 pub(crate) fn run(worker: &mut Worker, options: &Chat) -> Outcome<()> {
+    exchange(worker, options, "chat")
+}
+
+/// The same under another name.
+pub(crate) fn exchange(worker: &mut Worker, options: &Chat, name: &str) -> Outcome<()> {
     let pairs = worker.share.range(options.pairs);
     let slots = worker.seat(pairs.start * 2..pairs.end * 2);
-    logins::phase(worker, "chat.login", slots.clone(), options.sm, |_, _, _| {})?;
+    logins::phase(worker, &format!("{name}.login"), slots.clone(), options.sm, |_, _, _| {})?;
     let mut run = Run {
         options,
         pairs: pairs.map(|_| Pair::default()).collect(),
@@ -51,7 +56,7 @@ pub(crate) fn run(worker: &mut Worker, options: &Chat) -> Outcome<()> {
 
     // While the others get ready the conversation goes on.
     let mut outcome = Ok(());
-    worker.ready("chat", |pool, slot, event| {
+    worker.ready(name, |pool, slot, event| {
         if outcome.is_ok() {
             outcome = run.event(pool, slot, event);
         }
@@ -84,6 +89,18 @@ pub(crate) fn body(n: u64, due: u64, padding: &str) -> String {
     let mut body = format!("{n}:{due}:{padding}");
     body.truncate(padding.len().max(body.len() - padding.len()));
     body
+}
+
+/// The same with the time of sending, which in an open loop may be later.
+pub(crate) fn timed_body(n: u64, due: u64, sent: u64, padding: &str) -> String {
+    let mut body = format!("{n}:{due}:{sent}:{padding}");
+    body.truncate(padding.len().max(body.len() - padding.len()));
+    body
+}
+
+/// When a message of [`timed_body`] was sent.
+pub(crate) fn sent_at(stanza: &str) -> Option<u64> {
+    xml::text(stanza, "body")?.split(':').nth(2)?.parse().ok()
 }
 
 /// Number and time of a message made by [`body`] since `started`.
@@ -192,11 +209,13 @@ impl Run<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{body, parse};
+    use super::{body, parse, sent_at, timed_body};
 
     #[test]
     fn bodies_have_their_size_and_say_when_they_were_due() {
         let text = body(7, 123_456, &"x".repeat(40));
+        let timed = format!("<message><body>{}</body></message>", timed_body(1, 20, 300, "xx"));
+        assert_eq!((parse(&timed, 0), sent_at(&timed)), (Some((1, 20)), Some(300)));
         assert_eq!(text.len(), 40);
         let message = format!("<message><body>{text}</body></message>");
         assert_eq!(parse(&message, 123_456), Some((7, 123_456)));
