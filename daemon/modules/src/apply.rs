@@ -325,9 +325,9 @@ impl Hub {
     pub(crate) fn saved(&self, bare: &Arc<str>, ok: bool) {
         let owner = self.registry.with(bare, |live| {
             live.saving = false;
-            // A failed write is tried again with the next acknowledgement, if there is a session left to send
-            // one; forgetting it would lose nothing, only send messages twice.
-            live.unsaved |= !ok && !live.sessions.is_empty();
+            // A failed write is tried again with the next acknowledgement; with no session left to send one,
+            // once something can be written.
+            live.unsaved |= !ok && (!live.sessions.is_empty() || self.unsaved.keep(bare));
             if ok {
                 self.save(live);
             }
@@ -349,6 +349,9 @@ impl Hub {
         let tx = Tx { ops: vec![write_delivery(live)], lazy: true, ..Tx::default() };
         let queued = self.submit(tx, Completion::Saved(Arc::clone(&live.bare))).is_ok();
         (live.saving, live.unsaved) = (queued, !queued);
+        if !queued && live.sessions.is_empty() {
+            self.unsaved.keep(&live.bare);
+        }
     }
 }
 

@@ -165,6 +165,8 @@ pub struct Hub {
     pub(crate) inquiries: Inquiries,
     /// The last steps of messages.
     pub(crate) trace: Trace,
+    /// Accounts nobody is online of whose delivery record waits to be written.
+    pub(crate) unsaved: crate::unsaved::Unsaved,
     /// Failed logins by source.
     pub(crate) failures: Throttle,
     /// Registrations by source.
@@ -191,6 +193,7 @@ impl Hub {
             caps: crate::xep0115_caps::Cache::default(),
             counters: Arc::default(),
             inquiries: Inquiries::default(),
+            unsaved: crate::unsaved::Unsaved::default(),
             failures: Throttle::new(60_000),
             registrations: Throttle::new(3_600_000),
         })

@@ -46,6 +46,7 @@ pub mod shard;
 pub mod throttle;
 mod trace;
 pub mod traced;
+mod unsaved;
 pub mod what_is_stored;
 pub mod xep0012_last;
 pub mod xep0030_disco;

@@ -314,7 +314,10 @@ impl HubSink {
 
 impl Sink<Completion> for HubSink {
     fn committed(&mut self, round: &mut Vec<(Completion, Outcome)>) {
+        let mut wrote = false;
         for (completion, outcome) in round.drain(..) {
+            let writes = matches!(completion, Completion::Saved(_) | Completion::Session { .. });
+            wrote |= outcome.as_ref().is_ok_and(|seqs| writes || !seqs.is_empty());
             match completion {
                 Completion::Stanza(pending) => self.hub.completed(*pending, outcome, &mut self.post),
                 Completion::Saved(bare) => self.hub.saved(&bare, outcome.is_ok()),
@@ -331,6 +334,9 @@ impl Sink<Completion> for HubSink {
                     told(outcome);
                 }
             }
+        }
+        if wrote {
+            self.hub.save_again();
         }
         self.post.flush(&*self.hub.outside.post);
     }

@@ -300,3 +300,26 @@ fn what_was_acknowledged_before_a_crash_is_not_sent_to_the_same_session_again() 
     assert!(inbox.contains("<resumed "), "{inbox}");
     assert_eq!(bodies(&inbox), [""; 0]);
 }
+
+#[test]
+fn what_was_acknowledged_while_nothing_could_be_written_does_not_come_again() {
+    let mut w = world();
+    let alice = w.online("alice", "a");
+    let (bob, _) = sm(&mut w, "bob", "phone");
+    w.send(alice, &message("bob@example.org", "chat", "one"));
+    assert_eq!(bodies(&w.take(bob)), ["one"]);
+    w.push(bob, b"<a xmlns='urn:xmpp:sm:3' h='2'/></stream:stream>");
+    w.store.fail_next(godwit_store::Fault::Full);
+    w.commit(usize::MAX);
+    w.complete(usize::MAX);
+    let deserted = |w: &World| {
+        let mut there = 0;
+        w.hub.registry.each(&mut |live| there += usize::from(live.sessions.is_empty()));
+        there
+    };
+    assert_eq!(deserted(&w), 1, "its record waits to be written");
+    w.send(alice, &message("alice@example.org", "chat", "written"));
+    assert_eq!(deserted(&w), 0);
+    let bob = w.online("bob", "phone");
+    assert_eq!(bodies(&w.take(bob)), [""; 0]);
+}

@@ -250,10 +250,6 @@ impl Sim {
         let max = if self.dice.chance(70) { usize::MAX } else { 1 + self.dice.below(3) };
         let count = self.server.commit(max);
         let full = self.full;
-        if self.notes.ledger.write_failed {
-            // A delivery record that could not be written is given up with its account's last session.
-            self.records_lost();
-        }
         self.notes.say(|| format!("the writer commits {count}{}", if full { " (full)" } else { "" }));
     }
 
