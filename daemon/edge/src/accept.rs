@@ -3,6 +3,7 @@ use crate::conn::{Conn, Link};
 use crate::core::Core;
 use crate::listen::Listener;
 use crate::logs::Seldom;
+use crate::refuse::Refused;
 use crate::slots::Slots;
 use crate::tls::Tls;
 use crate::{Ceiling, Entry, ShardHost};
@@ -42,6 +43,7 @@ pub(crate) struct Doors {
     starved: Seldom,
     full: Seldom,
     failed: Seldom,
+    refused: Refused,
 }
 impl Doors {
     pub(crate) fn new(ceiling: Arc<Ceiling>) -> Doors {
@@ -52,6 +54,7 @@ impl Doors {
             starved: Seldom::default(),
             full: Seldom::default(),
             failed: Seldom::default(),
+            refused: Refused::default(),
         }
     }
 
@@ -75,10 +78,11 @@ impl Doors {
         }
     }
 
-    /// Is there something to accept at once? And if not, when is accepting to be tried again?
+    /// Is there something to accept at once? And if not, when is there something to be done here?
     pub(crate) fn waiting(&self) -> (bool, Option<Millis>) {
         let ready = self.doors.iter().any(|door| door.ready);
-        (ready && self.paused_until.is_none(), self.paused_until)
+        let next = [self.paused_until, self.refused.due()].into_iter().flatten().min();
+        (ready && self.paused_until.is_none(), next)
     }
 
     /// A connection is gone.
@@ -93,10 +97,16 @@ impl Doors {
         conns: &mut Slots<Conn>,
         core: &mut Core<H>,
     ) {
+        self.refused.sweep(core.now);
         if self.paused_until.is_some_and(|until| core.now < until) {
             return;
         }
         self.paused_until = None;
+        // Those who knock wait in the kernel: who is let in is served soon, and not all of them at the end.
+        if core.shaking.len() >= core.limits.handshakes_waiting_max {
+            core.stats.accept_delayed.add(usize::from(self.doors.iter().any(|door| door.ready)));
+            return;
+        }
         for index in 0..self.doors.len() {
             for _ in 0..core.limits.accepts_per_turn_max {
                 let Some(door) = self.doors.get_mut(index).filter(|door| door.ready) else { break };
@@ -149,6 +159,13 @@ impl Doors {
         entry: Entry,
     ) {
         let ip = peer.ip().to_canonical();
+        if self.ceiling.is_shut() {
+            core.stats.refused_memory.add(1);
+            if let Some(times) = self.full.due(core.now) {
+                tracing::warn!(shard = core.number, times, "connections refused: no memory for them");
+            }
+            return self.refused.add(stream, entry, core.now);
+        }
         if conns.len() >= core.limits.connections_max || !self.ceiling.enter() {
             core.stats.refused_full.add(1);
             if let Some(times) = self.full.due(core.now) {
@@ -161,7 +178,7 @@ impl Doors {
                     "connections refused: the ceiling is reached"
                 );
             }
-            return;
+            return self.refused.add(stream, entry, core.now);
         }
         if !core.host.admit(ip, entry) {
             core.stats.refused_host.add(1);

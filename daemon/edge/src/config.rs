@@ -2,7 +2,7 @@
 use crate::clock::Clock;
 use godwit_session::{Millis, Settings};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Bounds of one shard.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,9 @@ pub struct EdgeLimits {
     pub accepts_per_turn_max: usize,
     /// Connections in the handshake served in a turn; open ones are all served in each turn.
     pub handshakes_per_turn_max: usize,
+    /// Connections that have something to be read of their handshake and wait for their turn, above which no
+    /// further one is accepted: after an outage all come at once, and are let in as they can be served.
+    pub handshakes_waiting_max: usize,
     /// Notes handled in a turn.
     pub notes_per_turn_max: usize,
     /// Connections told to close in a turn when the shard stops.
@@ -41,6 +44,7 @@ impl Default for EdgeLimits {
             connections_max: usize::MAX,
             accepts_per_turn_max: 64,
             handshakes_per_turn_max: 16,
+            handshakes_waiting_max: 256,
             notes_per_turn_max: 4096,
             closings_per_turn_max: 1024,
             accept_pause_ms: 500,
@@ -72,11 +76,16 @@ pub struct ShardConfig {
 pub struct Ceiling {
     now: AtomicUsize,
     connections_max: AtomicUsize,
+    shut: AtomicBool,
 }
 impl Ceiling {
     /// Room for so many.
     pub fn new(connections_max: usize) -> Arc<Ceiling> {
-        Arc::new(Ceiling { now: AtomicUsize::new(0), connections_max: AtomicUsize::new(connections_max) })
+        Arc::new(Ceiling {
+            now: AtomicUsize::new(0),
+            connections_max: AtomicUsize::new(connections_max),
+            shut: AtomicBool::new(false),
+        })
     }
 
     /// Connections now.
@@ -92,6 +101,16 @@ impl Ceiling {
     /// Another ceiling; those above it stay.
     pub fn set_max(&self, connections_max: usize) {
         self.connections_max.store(connections_max, Ordering::Relaxed);
+    }
+
+    /// Whether connections are turned away whatever their number: the process has no memory for them.
+    pub fn shut(&self, shut: bool) {
+        self.shut.store(shut, Ordering::Relaxed);
+    }
+
+    /// Connections are turned away for want of memory.
+    pub fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Relaxed)
     }
 
     /// Takes a place, if there is one. A place is counted first and given back if it was one too many.

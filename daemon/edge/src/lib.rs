@@ -12,6 +12,7 @@ mod logs;
 pub mod mailbox;
 mod measure;
 mod output;
+mod refuse;
 pub mod shard;
 mod slots;
 pub mod stats;

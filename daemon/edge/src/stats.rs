@@ -60,6 +60,10 @@ pub struct ShardStats {
     pub accepted: Count,
     /// Closed at once: the ceiling.
     pub refused_full: Count,
+    /// Closed at once: no memory for it.
+    pub refused_memory: Count,
+    /// Times that nobody was accepted, because enough handshakes waited.
+    pub accept_delayed: Count,
     /// Closed at once: the host did not admit the address.
     pub refused_host: Count,
     /// Times that accepting failed for want of descriptors (EMFILE, ENFILE) or memory.

@@ -66,6 +66,30 @@ fn two_thousand_connections() {
     server.stop();
 }
 
+/// After an outage all clients come at once.
+#[test]
+fn a_storm_is_let_in_as_it_can_be_served() {
+    const MANY: usize = 100;
+    let limits =
+        EdgeLimits { handshakes_waiting_max: 2, handshakes_per_turn_max: 1, ..EdgeLimits::default() };
+    let server = Setup { limits, ..Setup::default() }.start();
+    // All have spoken before the first is accepted.
+    let hold = server.seen.lock().unwrap();
+    server.mailbox.send(Note::Mark(0));
+    let mut clients: Vec<_> = (0..MANY).map(|_| server.tls()).collect();
+    for client in &mut clients {
+        let (conn, tcp) = (&mut client.stream.conn, &mut client.stream.sock);
+        conn.write_tls(tcp).unwrap();
+    }
+    drop(hold);
+    for client in &mut clients {
+        client.login();
+    }
+    assert!(server.stats.accept_delayed.get() > 0);
+    assert_eq!(server.stats.connections.get(), MANY as u64);
+    server.stop();
+}
+
 #[test]
 fn a_slow_writer_sends_byte_by_byte() {
     let server = start();

@@ -2,6 +2,7 @@
 //! `client.rs` the ends.
 
 pub mod client;
+pub mod overload;
 pub mod protocol;
 pub mod server;
 pub mod socket;

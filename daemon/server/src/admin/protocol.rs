@@ -2,6 +2,7 @@
 //!
 //! Also the stable form of `godwitctl … --json`: fields are added, never renamed or removed. Times are
 //! milliseconds since 1970 (`_ms`), sizes bytes (`_bytes`), durations seconds (`_s`).
+pub use super::overload::OverloadStatus;
 pub use super::store_status::{ArchiveStatus, StoreStatus};
 use crate::alloc::Memory;
 use crate::limits::Ceiling;
@@ -278,6 +279,9 @@ pub struct Status {
     /// All accounts' archives.
     #[serde(default)]
     pub archive: ArchiveStatus,
+    /// Limits that were reached.
+    #[serde(default)]
+    pub overload: OverloadStatus,
     /// Certificates, the default one first.
     pub certificates: Vec<CertificateRow>,
     /// Memory by the allocator's count.

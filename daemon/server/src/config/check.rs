@@ -336,6 +336,7 @@ fn limits(limits: &Limits, problems: &mut Problems) {
     const MIB: u64 = 1 << 20;
     let rows = [
         ("connections_max", limits.connections_max, 0, 100_000_000),
+        ("memory_mb", limits.memory_mb, 0, 100_000_000),
         // RFC 6120 §13.12: no less than 10,000.
         ("stanza_bytes_max", limits.stanza_bytes_max, 10_000, 16 * MIB),
         ("unauthenticated_stanza_bytes_max", limits.unauthenticated_stanza_bytes_max, 4096, MIB),

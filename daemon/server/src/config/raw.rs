@@ -77,6 +77,9 @@ section! {
     struct Limits = "limits" {
         /// Connections at once. 0: derived from memory and descriptors at the start, see godwitctl limits.
         connections_max: u64 = Is("0"), Restart;
+        /// Resident memory in MiB above which no connection is taken until there is room again. 0: derived
+        /// from the machine's memory, see godwitctl limits.
+        memory_mb: u64 = Is("0"), Live;
         /// Largest stanza. RFC 6120 asks for 10,000 at least; clients send avatars and keys of up to 200 KiB.
         stanza_bytes_max: u64 = Is("262144"), Live;
         /// Largest stanza before authentication: SASL and registration need little, strangers get no more.

@@ -95,6 +95,7 @@ fn compare(ctl: &Ctl, machine: Machine, limits: &Derived) -> Result<(), Failed> 
     if let Ok(Answer::Status(status)) = daemon {
         sources.daemon = Some(format!("/proc/{}", status.pid).into());
         sources.told.push(("limits.connections_max", status.ceiling.connections_max));
+        sources.told.push(("limits.memory_mb", status.overload.memory_max_bytes >> 20));
         let _ = write!(head, "; godwitd, process {}: {}", status.pid, status.ceiling.line());
     }
     let verdicts = verify(limits.rows(), &sources);

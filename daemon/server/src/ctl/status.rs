@@ -31,6 +31,7 @@ fn text(status: &Status) -> String {
     let owners: Vec<_> =
         owners.iter().map(|(name, n)| format!("{} {}", name.replace('_', " "), bytes(*n))).collect();
     lines.push(("", owners.join(", ")));
+    lines.extend(status.overload.lines(bytes));
     for certificate in &status.certificates {
         let names = certificate.names.join(", ");
         let warning = certificate.warning.as_ref().map(|w| format!(" · {w}")).unwrap_or_default();

@@ -179,6 +179,8 @@ impl Derived {
         use Place::Daemon;
         let why = "half of the memory at 16 KiB: 4 kernel slab, 2 idle, 6 socket buffers, 4 work";
         rows.add(Daemon, "limits.connections_max", &[self.connections_max], AtLeast, why, OWN);
+        let why = "the daemon's part of that, the store's and 48 MiB; above it no connection is taken";
+        rows.add(Daemon, "limits.memory_mb", &[self.resident_max / MIB], AtLeast, why, OWN);
         rows.add(
             Daemon,
             "store.cache_mb",

@@ -1,6 +1,6 @@
 //! What metrics and health are made of: everything that is counted or known, at one moment.
 use super::process::Process;
-use crate::admin::protocol::ReloadStatus;
+use crate::admin::protocol::{OverloadStatus, ReloadStatus};
 use crate::alloc::Memory;
 use crate::limits::Ceiling;
 use crate::memory::Owners;
@@ -42,6 +42,8 @@ pub struct Facts {
     pub connections: u64,
     /// How many there may be.
     pub ceiling: Ceiling,
+    /// Limits that were reached.
+    pub overload: OverloadStatus,
     /// What the store's writer counts.
     pub store: Stats,
     /// Whether it can write.

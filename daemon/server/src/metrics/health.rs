@@ -9,7 +9,8 @@ const SILENCE_MS_MAX: u64 = 3 * HEARTBEAT_MS_MAX;
 /// Why the daemon is not ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Trouble {
-    /// For programs: `store`, `queue`, `shard`, `thread`, `certificate`, `connections`.
+    /// For programs: `store`, `queue`, `shard`, `thread`, `certificate`, `connections`,
+    /// `memory`.
     pub what: &'static str,
     /// For people.
     pub why: String,
@@ -62,6 +63,13 @@ pub(super) fn troubles(facts: &Facts) -> Vec<Trouble> {
     }
     if facts.connections >= facts.ceiling.connections_max {
         add("connections", format!("no further connection is taken: {}", facts.ceiling.line()));
+    }
+    if facts.overload.shut {
+        let max = facts.overload.memory_max_bytes >> 20;
+        add(
+            "memory",
+            format!("no further connection is taken: resident memory is at its ceiling of {max} MiB"),
+        );
     }
     troubles
 }

@@ -36,6 +36,10 @@ pub(super) const PROCESS: &[Metric] = &[
     })
     .bytes()
     .by("owner"),
+    gauge("godwit_memory_max_bytes", "Resident memory above which no connection is taken.", |f, s| {
+        s.one(f.overload.memory_max_bytes)
+    })
+    .bytes(),
     gauge("godwit_connections_max", "Client connections that the daemon takes at once.", |f, s| {
         s.one(f.ceiling.connections_max)
     }),

@@ -15,6 +15,7 @@ pub(super) const SERVICE: &[Metric] = &[
     counter("godwit_connections_refused", "Connections closed at once, by what refused them.", |f, s| {
         s.each([
             ("ceiling", f.shards(|shard| &shard.refused_full)),
+            ("memory", f.shards(|shard| &shard.refused_memory)),
             ("address", f.shards(|shard| &shard.refused_host)),
         ])
     })
@@ -30,6 +31,16 @@ pub(super) const SERVICE: &[Metric] = &[
         },
     )
     .by("reason"),
+    counter(
+        "godwit_accept_delays",
+        "Times that a shard let nobody in for a moment, because enough handshakes waited.",
+        |f, s| s.one(f.overload.delayed),
+    ),
+    counter(
+        "godwit_listen_overflows",
+        "Connections that found the queue of a listener on this machine full.",
+        |f, s| s.one(f.overload.backlog_overflows),
+    ),
     counter("godwit_connections_closed", "Connections that ended, by why.", |f, s| {
         s.each([
             ("peer", f.shards(|shard| &shard.closed.by_peer)),

@@ -90,6 +90,16 @@ fn tasks() -> BTreeMap<String, Switches> {
     tasks.filter_map(|task| read(task.ok()?)).collect()
 }
 
+/// Connections that found a listener's queue full, of all listeners on this machine, since it started; 0 if
+/// that cannot be read.
+pub fn backlog_overflows() -> u64 {
+    let text = fs::read_to_string("/proc/self/net/netstat").unwrap_or_default();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+    let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return 0 };
+    let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+    pairs.find(|(name, _)| *name == "ListenOverflows").and_then(|(_, n)| n.parse().ok()).unwrap_or(0)
+}
+
 /// The resident set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Resident {

@@ -36,6 +36,7 @@ fn facts() -> Facts {
         deliveries: Vec::new(),
         connections: 3,
         ceiling,
+        overload: Default::default(),
         store: Default::default(),
         health: Health { ok: true, full: false, last_error: None, since_ms: 2_000 },
         store_memory: None,
@@ -176,9 +177,10 @@ fn readiness_names_every_trouble() {
     bad.connections = bad.ceiling.connections_max;
     bad.store.queued = 5;
     bad.store.queue_max = 5;
+    bad.overload.shut = true;
     let readiness = Readiness::of(&bad);
     let whats: Vec<_> = readiness.reasons.iter().map(|trouble| trouble.what).collect();
-    assert_eq!(whats, ["queue", "shard", "shard", "thread", "certificate", "connections"]);
+    assert_eq!(whats, ["queue", "shard", "shard", "thread", "certificate", "connections", "memory"]);
     assert!(readiness.reasons.iter().any(|trouble| trouble.why.contains("expired 10 days ago")));
 }
 

@@ -45,6 +45,9 @@ pub(super) struct Daemon {
     pub(super) clock: Clock,
     pub(super) started_ms: u64,
     pub(super) ceiling: Ceiling,
+    pub(super) derived: Derived,
+    /// What the kernel had counted at the start.
+    pub(super) backlog_overflows: u64,
     pub(super) connections: Arc<godwit_edge::Ceiling>,
     pub(super) secret: [u8; 32],
     pub(super) secrets: Secrets,
@@ -85,6 +88,9 @@ impl Daemon {
         let descriptors = raise_descriptors();
         let ceiling = Ceiling::new(&derived, config.raw.limits.connections_max, descriptors);
         tracing::info!("{}", ceiling.line());
+        if ceiling.connections_max == 0 {
+            return Err(format!("no room for a single connection: {}", ceiling.remedy));
+        }
         if let Some(line) = limits::kernel_line(derived.rows()) {
             tracing::info!("{line}");
         }
@@ -117,6 +123,8 @@ impl Daemon {
             clock,
             started_ms,
             ceiling,
+            derived,
+            backlog_overflows: crate::metrics::process::backlog_overflows(),
             connections,
             secret,
             secrets,

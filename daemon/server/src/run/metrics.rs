@@ -25,6 +25,7 @@ impl Daemon {
             deliveries: self.deliveries.clone(),
             connections: self.connections.now() as u64,
             ceiling: self.ceiling.clone(),
+            overload: self.overload(),
             store: self.writer.stats(),
             health: self.writer.health(),
             store_memory: self.store.memory().ok(),

@@ -5,6 +5,7 @@ mod daemon;
 mod metrics;
 mod operations;
 mod pace;
+mod pressure;
 mod quiet;
 mod reload;
 mod retention;
@@ -103,6 +104,7 @@ fn supervise(
         }
         tokio::spawn(watch::watchdog(Arc::clone(daemon)));
         tokio::spawn(watch::housekeeping(Arc::clone(daemon)));
+        tokio::spawn(pressure::look_after(Arc::clone(daemon)));
         tokio::spawn(retention::look_after(Arc::clone(daemon)));
         crate::systemd::ready("running");
         tracing::info!("ready");

@@ -1,7 +1,9 @@
 //! What `godwitctl status` is told.
 use super::daemon::{Daemon, locked};
 use super::pace::per_sync;
-use crate::admin::protocol::{ArchiveStatus, CertificateRow, Status, StoreStatus};
+use crate::admin::protocol::{ArchiveStatus, CertificateRow, OverloadStatus, Status, StoreStatus};
+use godwit_edge::ShardStats;
+use godwit_edge::stats::Count;
 use godwit_store::Cf;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +26,7 @@ impl Daemon {
             counters: self.counters(),
             store: self.store_status(),
             archive: self.archive_status(),
+            overload: self.overload(),
             certificates: self.certificate_rows(),
             memory: crate::alloc::memory(),
             rss_bytes: crate::metrics::process::resident().all,
@@ -73,6 +76,24 @@ impl Daemon {
             }
         }
         counters
+    }
+
+    /// Limits that were reached.
+    pub(super) fn overload(&self) -> OverloadStatus {
+        let of_shards = |count: fn(&ShardStats) -> &Count| {
+            self.shard_stats.iter().map(|shard| count(shard).get()).sum::<u64>()
+        };
+        let overflows = crate::metrics::process::backlog_overflows();
+        OverloadStatus {
+            refused_connections: of_shards(|shard| &shard.refused_full),
+            refused_memory: of_shards(|shard| &shard.refused_memory),
+            delayed: of_shards(|shard| &shard.accept_delayed),
+            starved: of_shards(|shard| &shard.accept_starved),
+            backlog_overflows: overflows.saturating_sub(self.backlog_overflows),
+            writes_refused: self.hub.counters.writes_failed.load(Ordering::Relaxed),
+            memory_max_bytes: self.resident_max(),
+            shut: self.connections.is_shut(),
+        }
     }
 
     fn archive_status(&self) -> ArchiveStatus {

@@ -78,7 +78,7 @@ pub(super) async fn housekeeping(daemon: Arc<Daemon>) {
     }
 }
 
-async fn flush(daemon: &Arc<Daemon>) {
+pub(super) async fn flush(daemon: &Arc<Daemon>) {
     let daemon = Arc::clone(daemon);
     let flushed = tokio::task::spawn_blocking(move || daemon.store.flush()).await;
     if let Ok(Err(error)) = flushed {
