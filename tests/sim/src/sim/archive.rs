@@ -62,6 +62,12 @@ impl Client {
         self.send(xml, None, notes);
     }
 
+    /// The request is sent again: it may be answered a second time.
+    pub(crate) fn query_again(&mut self) {
+        let queue = &self.queue;
+        self.query.take_if(|query| queue.iter().any(|queued| queued.xml.contains(&query.id)));
+    }
+
     /// One row of a page. False if the message is none.
     pub(crate) fn is_row(&mut self, message: Node<'_>, notes: &mut Notes) -> bool {
         let Some(result) = message.child("result", MAM) else { return false };

@@ -104,6 +104,7 @@ impl Client {
         if !self.queue.is_empty() {
             notes.hit(Point::ResentAfterResume);
             notes.ledger.signals_late(self.me);
+            self.query_again();
         }
         let again: Vec<u8> = self.queue.iter().flat_map(|queued| queued.xml.bytes()).collect();
         notes.say(|| format!("{} > again: {}", self.jid(), String::from_utf8_lossy(&again)));
