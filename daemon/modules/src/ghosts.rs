@@ -1,11 +1,14 @@
 //! Sessions from before the start whose clients have not come back yet: found at the start, forgotten when
 //! their time is up. Resuming one is `revive.rs`.
-use crate::durable;
-use crate::hub::Hub;
+use crate::durable::{self, Who};
+use crate::hub::{Hub, Origin};
+use crate::module::Closing;
+use crate::note::{Address, Poster};
 use crate::pending::Completion;
-use godwit_session::Millis;
+use godwit_session::{Millis, Place, SessionId};
 use godwit_store::schema::{self, Part};
 use godwit_store::{Cf, Owner, Range, StoreError, Tx};
+use godwit_wire::Jid;
 use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,13 +141,38 @@ impl Hub {
         }
     }
 
-    fn expire_ghost(&self, owner: u64, session: u64) -> Result<(), StoreError> {
+    /// A session from before the start will not come back. Who was told then that it is available is told
+    /// that it is not, unless its resource is there again and has said so itself.
+    pub(crate) fn say_gone(self: &Arc<Self>, account: &Jid, owner: u64, session: SessionId, who: &Who) {
+        let Ok(jid) = account.with_resource(&who.resource) else { return };
+        let bare: Arc<str> = account.bare_str().into();
+        let again = self.registry.with(&bare, |live| live.resource(&who.resource).is_some());
+        if who.presence.is_none() && who.directed.is_empty() || again == Some(true) {
+            return;
+        }
+        let (address, place) = (Address { session, bare }, Place::default());
+        let origin = Origin { address, owner, jid, place, room: 0, h: None };
+        let directed = who.directed.iter().filter_map(|jid| Jid::parse(jid).ok()).collect();
+        let closing = Closing { available: who.presence.is_some(), directed };
+        let mut post = Poster::new(self.outside.post.shards());
+        self.say_goodbye(&origin, &closing, true, (self.outside.clock)(), &mut post);
+        post.flush(&*self.outside.post);
+    }
+
+    fn expire_ghost(self: &Arc<Self>, owner: u64, session: u64) -> Result<(), StoreError> {
         let store = &*self.outside.store;
         if !self.ghosts.comes(session) {
             return Ok(());
         }
         let tx = match durable::read(store, owner, session)? {
-            Some(rows) => durable::bury(store, owner, session, rows.who.secret, rows.h)?,
+            Some(rows) => {
+                let name = store.get(Cf::State, &schema::state(Owner(owner), schema::State::Name))?;
+                let name = name.as_deref().and_then(|name| std::str::from_utf8(name).ok());
+                if let Some(account) = name.and_then(|name| Jid::parse(name).ok()) {
+                    self.say_gone(&account, owner, SessionId(session), &rows.who);
+                }
+                durable::bury(store, owner, session, rows.who.secret, rows.h)?
+            }
             None => {
                 let mut tx = Tx { lazy: true, ..Tx::default() };
                 durable::forget(&mut tx, owner, session);

@@ -236,7 +236,7 @@ impl Hub {
 
     /// The session cannot go on: what its client has counts as acknowledged, the rest is for its next
     /// session.
-    fn give_up(&self, wish: &Wish) -> Option<u32> {
+    fn give_up(self: &Arc<Self>, wish: &Wish) -> Option<u32> {
         let (owner, session) = (wish.account.owner, wish.session.0);
         let store = &*self.outside.store;
         let rows = durable::read(store, owner, session).ok().flatten()?;
@@ -245,6 +245,7 @@ impl Hub {
         if let Ok(at) = self.continue_at(owner, &rows, wish.h) {
             self.acked_offline(owner, &wish.address().bare, &at.has);
         }
+        self.say_gone(&wish.account.jid, owner, wish.session, &rows.who);
         match durable::bury(store, owner, session, wish.secret, rows.h) {
             Ok(tx) => drop(self.submit(tx, Completion::Unheard)),
             Err(error) => tracing::error!(account = %wish.account.jid, %error, "the store cannot be read"),

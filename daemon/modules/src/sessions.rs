@@ -259,11 +259,23 @@ impl Hub {
         Counters::down(&self.counters.sessions);
         self.trace.ended(session, &format!("{}/{}", origin.address.bare, entry.resource));
         let closing = Closing { available: entry.presence.is_some(), directed: entry.directed };
+        self.say_goodbye(origin, &closing, idle, now, post);
+    }
+
+    /// Lets the modules say goodbye for a session that has ended.
+    pub(crate) fn say_goodbye(
+        self: &Arc<Self>,
+        origin: &Origin,
+        closing: &Closing,
+        idle: bool,
+        now: Millis,
+        post: &mut Poster,
+    ) {
         let settings = self.settings();
         let cx = self.cx(&settings, origin, now);
         let mut fx = Effects::default();
         for module in self.modules.each() {
-            if catch_unwind(AssertUnwindSafe(|| module.closed(&cx, &closing, &mut fx))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| module.closed(&cx, closing, &mut fx))).is_err() {
                 Counters::up(&self.counters.panics);
                 let module = module.info().name;
                 tracing::error!(jid = %origin.jid, module, "a module panicked at the end of a session");

@@ -177,6 +177,38 @@ fn a_contact_that_did_not_come_back_is_said_to_be_gone() {
     assert!(inbox.contains("type='unavailable'") && inbox.contains("from='alice@example.org'"), "{inbox}");
 }
 
+/// Found by the simulator: contacts that were told before the crash that one of two devices is there went on
+/// believing it.
+#[test]
+fn a_device_that_does_not_come_back_in_time_is_said_to_be_gone_and_no_other_one() {
+    let mut w = world(&["alice", "bob"]);
+    let (alice, bob) = (w.online("alice", "a"), w.online("bob", "b"));
+    w.send(bob, "<presence to='alice@example.org' type='subscribe'/>");
+    w.send(alice, "<presence to='bob@example.org' type='subscribed'/>");
+    w.cut(alice);
+    w.cut(bob);
+    let (bob, key, got) = sm(&mut w, "bob", "phone");
+    let (alice, own, had) = sm(&mut w, "alice", "here");
+    sm(&mut w, "alice", "lost");
+    let seen = w.take(bob);
+    assert!(seen.contains("from='alice@example.org/here'") && seen.contains("from='alice@example.org/lost'"));
+    let (got, had) = (got + stanzas(&seen), had + stanzas(&w.take(alice)));
+    let mut w = w.crash();
+    let (alice, _) = resume(&mut w, "alice", &own, had);
+    let (bob, _) = resume(&mut w, "bob", &key, got);
+    w.pass(700_000);
+    for who in [alice, bob] {
+        let told = w.take(who);
+        let gone = |resource: &str| {
+            told.split("<presence").any(|one| {
+                one.contains("type='unavailable'")
+                    && one.contains(&format!("from='alice@example.org/{resource}'"))
+            })
+        };
+        assert!(gone("lost") && !gone("here"), "{told}");
+    }
+}
+
 #[test]
 fn a_session_that_is_not_resumed_in_time_is_forgotten_and_its_messages_wait() {
     let mut w = world(&["alice", "bob"]);
