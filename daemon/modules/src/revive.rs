@@ -231,7 +231,8 @@ impl Hub {
         if let Err(error) = told {
             tracing::error!(jid = %origin.jid, %error, "the roster cannot be read; contacts were not told");
         }
-        self.finish_end(&origin, fx, true, post);
+        // On the writer's thread, or what it posts to the session could overtake the begin of its feed.
+        self.finish_end(&origin, fx, false, post);
     }
 
     /// The session cannot go on: what its client has counts as acknowledged, the rest is for its next
