@@ -49,6 +49,9 @@ impl Hub {
                     self.to_each(&bare, &bytes, post, |entry| entry.interested.is_some())
                 }
                 Effect::Carbons(on) => self.carbons(origin, on),
+                Effect::Prefs => {
+                    self.registry.with(&origin.address.bare, |live| live.prefs.changed());
+                }
                 Effect::Interested(version) => {
                     self.entry(origin, |entry| entry.interested = Some(version));
                 }

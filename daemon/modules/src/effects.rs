@@ -82,6 +82,8 @@ pub enum Effect {
         /// Rendered stanza.
         bytes: Arc<[u8]>,
     },
+    /// The origin's account has other archive preferences (XEP-0441).
+    Prefs,
     /// The origin asked for its roster, and got this version.
     Interested(u64),
     /// The origin's presence: available with a priority, or unavailable.

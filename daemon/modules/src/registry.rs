@@ -9,6 +9,7 @@ use crate::delivery::Delivery;
 use crate::note::{Address, Poster};
 use crate::pep::last::Interest;
 use crate::xep0280_carbons::Runs;
+use crate::xep0441_prefs::Known;
 use godwit_session::{Event, Millis, Place, SessionId};
 use godwit_wire::Jid;
 use std::collections::HashMap;
@@ -136,6 +137,8 @@ pub struct Live {
     pub unsaved: bool,
     /// The account was removed; its sessions are about to end.
     pub removed: bool,
+    /// What is known of its archive preferences.
+    pub(crate) prefs: Known,
 }
 
 impl Live {

@@ -137,7 +137,7 @@ fn append(
     let history = keep == Keep::Archive;
     let row = Row {
         incoming: true,
-        hidden: !(history && prefs::archives(cx, owner, &cx.origin.jid)?),
+        hidden: !(history && prefs::archives(cx, (bare, owner), &cx.origin.jid)?),
         copied: copied.received,
         with: own,
         resource: to.resource().unwrap_or_default(),
@@ -145,7 +145,7 @@ fn append(
     };
     // A message to oneself is one message.
     let mut sent = None;
-    if bare != own && history && prefs::archives(cx, cx.origin.owner, to)? {
+    if bare != own && history && prefs::archives(cx, (own, cx.origin.owner), to)? {
         let row = Row { incoming: false, hidden: false, copied: copied.sent, with: bare, ..row };
         sent = Some(fx.append(cx.origin.owner, &row));
     }

@@ -6,6 +6,7 @@ use crate::hub::{Counters, Hub, Origin};
 use crate::module::Closing;
 use crate::note::{Address, Note, Poster};
 use crate::registry::{Entry, Live};
+use crate::xep0441_prefs::Known;
 use godwit_session::{
     Account, BindFailure, Bound, ConnId, Credentials, Event, Millis, Place, Reply, ScramHash, SessionId,
     Unacked, keys,
@@ -123,6 +124,7 @@ impl Hub {
             saving: false,
             unsaved: false,
             removed: false,
+            prefs: Known::default(),
         })
     }
 

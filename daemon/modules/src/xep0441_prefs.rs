@@ -3,7 +3,10 @@
 //! Preferences decide for each side of a message on its own, when it is stored. A message that its recipient
 //! does not want archived is stored for its delivery all the same and hidden from queries; the copy of a
 //! sender who does not want it is not written. What was archived before stays.
-use crate::effects::Effects;
+//!
+//! Every message asks for those of both sides, and hardly anybody lists JIDs: preferences without lists are
+//! remembered with the account for as long as it is online.
+use crate::effects::{Effect, Effects};
 use crate::module::{Cx, Info, Iq, Module, unreadable};
 use crate::roster;
 use godwit_store::{Cf, Owner, StoreError, schema};
@@ -50,6 +53,31 @@ struct Prefs {
     never: Vec<String>,
 }
 
+/// What is remembered of an account's preferences while it is online: small, as there is one for each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    simple: Option<Simple>,
+    /// So often they were changed, modulo 2^16: what was read before a change must not be remembered after
+    /// it.
+    changes: u16,
+}
+
+/// Preferences that list nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Simple {
+    /// None are stored: the configuration's default.
+    Unset,
+    /// Stored ones.
+    Set(Policy),
+}
+
+impl Known {
+    /// They were changed, and the change can be read.
+    pub(crate) fn changed(&mut self) {
+        *self = Known { simple: None, changes: self.changes.wrapping_add(1) };
+    }
+}
+
 /// The module. Its iqs share their namespace with XEP-0313's, which hands them over.
 #[derive(Debug)]
 pub struct Preferences;
@@ -79,12 +107,16 @@ impl Prefs {
         }
     }
 
-    fn read(cx: &Cx<'_>, owner: u64) -> Result<Prefs, StanzaError> {
+    /// What is stored.
+    fn stored(cx: &Cx<'_>, owner: u64) -> Result<Option<Prefs>, StanzaError> {
         let damaged = || StoreError::Corrupt(format!("the archive preferences of account number {owner}"));
-        match cx.get(Cf::State, &schema::state(Owner(owner), schema::State::ArchivePrefs))? {
-            Some(bytes) => Prefs::decode(&bytes).ok_or_else(|| unreadable(damaged())),
-            None => Ok(Prefs { default: cx.settings.archive.default, always: Vec::new(), never: Vec::new() }),
-        }
+        let bytes = cx.get(Cf::State, &schema::state(Owner(owner), schema::State::ArchivePrefs))?;
+        bytes.map(|bytes| Prefs::decode(&bytes).ok_or_else(|| unreadable(damaged()))).transpose()
+    }
+
+    fn read(cx: &Cx<'_>, owner: u64) -> Result<Prefs, StanzaError> {
+        let unset = || Prefs { default: cx.settings.archive.default, always: Vec::new(), never: Vec::new() };
+        Ok(Prefs::stored(cx, owner)?.unwrap_or_else(unset))
     }
 
     /// What a client wants. A list that is missing is empty (§2.1.2, §2.1.3).
@@ -137,20 +169,44 @@ fn lists(list: &[String], jid: &Jid) -> bool {
     list.iter().any(|listed| *listed == *jid.as_str() || *listed == *jid.bare_str())
 }
 
-/// Whether an account wants messages to or from `other` in its history. What is in both lists it does not.
-pub(crate) fn archives(cx: &Cx<'_>, owner: u64, other: &Jid) -> Result<bool, StanzaError> {
-    let prefs = Prefs::read(cx, owner)?;
-    if lists(&prefs.never, other) {
-        return Ok(false);
-    }
-    if lists(&prefs.always, other) {
-        return Ok(true);
-    }
-    Ok(match prefs.default {
+/// Whether an account (its bare JID and number) wants messages to or from `other` in its history. What is in
+/// both lists it does not.
+pub(crate) fn archives(cx: &Cx<'_>, account: (&str, u64), other: &Jid) -> Result<bool, StanzaError> {
+    let (bare, owner) = account;
+    let known = cx.registry.with(bare, |live| (live.owner == owner).then_some(live.prefs)).flatten();
+    let default = match known.and_then(|known| known.simple) {
+        Some(Simple::Set(policy)) => policy,
+        Some(Simple::Unset) => cx.settings.archive.default,
+        None => match Prefs::stored(cx, owner)? {
+            None => {
+                remember(cx, account, known, Simple::Unset);
+                cx.settings.archive.default
+            }
+            Some(prefs) if lists(&prefs.never, other) => return Ok(false),
+            Some(prefs) if lists(&prefs.always, other) => return Ok(true),
+            Some(prefs) => {
+                if prefs.always.is_empty() && prefs.never.is_empty() {
+                    remember(cx, account, known, Simple::Set(prefs.default));
+                }
+                prefs.default
+            }
+        },
+    };
+    Ok(match default {
         Policy::Always => true,
         Policy::Never => false,
         Policy::Roster => roster::read(cx, owner, other.bare_str())?.item.listed,
     })
+}
+
+/// Unless they have changed since `known` was looked at.
+fn remember(cx: &Cx<'_>, (bare, owner): (&str, u64), known: Option<Known>, simple: Simple) {
+    let Some(known) = known else { return };
+    cx.registry.with(bare, |live| {
+        if live.owner == owner && live.prefs == known {
+            live.prefs.simple = Some(simple);
+        }
+    });
 }
 
 /// `<prefs/>` to the own account.
@@ -162,6 +218,7 @@ pub(crate) fn iq(cx: &Cx<'_>, iq: &Iq<'_>, fx: &mut Effects) -> Result<(), Stanz
     }
     let wanted = Prefs::wanted(iq.payload)?;
     fx.put(Cf::State, schema::state(Owner(owner), schema::State::ArchivePrefs), wanted.encode());
+    fx.then(Effect::Prefs);
     iq.result(&wanted.write(), fx);
     Ok(())
 }
@@ -169,6 +226,16 @@ pub(crate) fn iq(cx: &Cx<'_>, iq: &Iq<'_>, fx: &mut Effects) -> Result<(), Stanz
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_read_before_a_change_is_told_from_what_was_read_after() {
+        let before = Known { simple: Some(Simple::Unset), changes: 3 };
+        let mut after = before;
+        after.changed();
+        assert_eq!(after.simple, None);
+        assert_ne!(Known { simple: None, ..before }, after);
+        assert!(size_of::<Known>() <= 4);
+    }
 
     #[test]
     fn stored_form_and_matching() {

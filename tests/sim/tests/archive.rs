@@ -396,6 +396,23 @@ fn what_preferences_exclude_is_delivered_and_not_found_by_queries() {
     assert!(w.take(bob).contains("<metadata xmlns='urn:xmpp:mam:2'/>"));
 }
 
+/// They are remembered while the account is online.
+#[test]
+fn changed_preferences_hold_for_the_next_message() {
+    let mut w = world(&["alice", "bob"]);
+    let (alice, bob) = (w.online("alice", "a"), w.online("bob", "b"));
+    for (policy, body) in [("", "unset"), ("never", "never"), ("always", "always"), ("never", "again never")]
+    {
+        if !policy.is_empty() {
+            prefer(&mut w, bob, policy, "", "");
+        }
+        say(&mut w, alice, "bob@example.org", body);
+        say(&mut w, alice, "bob@example.org", &format!("{body} once more"));
+    }
+    let archived = ["unset", "unset once more", "always", "always once more"];
+    assert_eq!(bodies(&ask(&mut w, bob, "")), archived);
+}
+
 #[test]
 fn preferences_by_contact_and_by_roster() {
     let mut w = world(&["alice", "bob", "carol"]);
