@@ -273,7 +273,8 @@ impl Sim {
                 self.notes.ledger.copies.get(key).is_some_and(|c| !c.receivers.is_empty() || c.swallowed)
             };
             let arrived = stored.iter().any(here);
-            // The error that answers a message which could not be written may be lost with its session.
+            // The error that answers a message which could not be written may be lost with its session, or
+            // with the daemon (ARCHITECTURE.md, "A session outlives the daemon").
             let answered = message.bounced || stored.is_empty() && self.notes.ledger.write_failed;
             if message.acked && !answered && !arrived {
                 self.notes
