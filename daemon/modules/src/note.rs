@@ -42,6 +42,10 @@ pub trait Post: Send + Sync {
     fn shards(&self) -> u16;
     /// Delivers notes in order; drains the vector. Wakes the shard at most once.
     fn post(&self, shard: u16, notes: &mut Vec<Note>);
+    /// The same under an account's lock: whatever is decided for the account from then on comes behind it.
+    fn post_locked(&self, shard: u16, notes: &mut Vec<Note>) {
+        self.post(shard, notes);
+    }
 }
 
 /// Threads for work that would stall a shard: ranges of the archive, password hashing.
@@ -124,6 +128,15 @@ impl Poster {
             }
         }
         events
+    }
+
+    /// Sends all, under an account's lock.
+    pub(crate) fn flush_locked(&mut self, post: &dyn Post) {
+        for notes in [&mut self.shards, &mut self.last] {
+            for (shard, notes) in (0u16..).zip(notes).filter(|(_, notes)| !notes.is_empty()) {
+                post.post_locked(shard, notes);
+            }
+        }
     }
 
     /// Sends all.

@@ -185,7 +185,7 @@ impl Hub {
                     live.add(entry);
                     let event = Event::Reply(Box::new(Reply::Resumed(Ok(bound))));
                     let note = Note::Event { session: None, at: wish.to.conn, event };
-                    self.outside.post.post(wish.to.shard, &mut vec![note]);
+                    self.outside.post.post_locked(wish.to.shard, &mut vec![note]);
                     Ok(())
                 },
             )

@@ -200,7 +200,8 @@ impl Hub {
             entry.inactive = false; // as every session on a new connection
             bound.moves(entry.posts);
             let event = Event::Reply(Box::new(Reply::Resumed(Ok(bound))));
-            self.outside.post.post(to.shard, &mut vec![Note::Event { session: None, at: to.conn, event }]);
+            let note = Note::Event { session: None, at: to.conn, event };
+            self.outside.post.post_locked(to.shard, &mut vec![note]);
             Some(())
         });
         points::pass("sm::moved");

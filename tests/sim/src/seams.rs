@@ -4,7 +4,7 @@
 //! just before: what it posts then waits in its *lane* until it is let go, and the thread does nothing else
 //! meanwhile. So notes reach a mailbox in any order that real threads could bring about, and in no other.
 use godwit_modules::note::{Background, Note, Post};
-use godwit_session::{Event, Reply};
+use godwit_session::Event;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -104,11 +104,6 @@ impl Mail {
     }
 }
 
-/// A session that is put in its place goes there under its account's lock, and not at the end of the turn.
-fn is_under_lock(note: &Note) -> bool {
-    matches!(note, Note::Event { event: Event::Reply(reply), .. } if matches!(**reply, Reply::Resumed(Ok(_))))
-}
-
 fn describe(note: &Note) -> String {
     match note {
         Note::Event { session, at, event } => {
@@ -139,10 +134,14 @@ impl Post for Mail {
         let mut inner = self.inner();
         let Posts { boxes, lanes, posting } = &mut *inner;
         let shard = usize::from(shard);
-        match posting.filter(|_| !notes.iter().any(is_under_lock)) {
-            Some(lane) => lanes[lane].push_back((shard, std::mem::take(notes))),
+        match posting {
+            Some(lane) => lanes[*lane].push_back((shard, std::mem::take(notes))),
             None => boxes[shard].extend(notes.drain(..)),
         }
+    }
+
+    fn post_locked(&self, shard: u16, notes: &mut Vec<Note>) {
+        self.inner().boxes[usize::from(shard)].extend(notes.drain(..));
     }
 }
 

@@ -290,7 +290,7 @@ impl Hub {
             }
             // Under the account's lock, or a notification could overtake it on its way to the shard. A
             // mailbox's own lock is the innermost of all.
-            post.flush(&*self.outside.post);
+            post.flush_locked(&*self.outside.post);
             Some(())
         });
     }

@@ -208,6 +208,7 @@ impl Sim {
             }
         }
         self.check_told_rosters(&rosters);
+        self.check_news(&rosters);
     }
 
     fn check_told_rosters(&mut self, rosters: &[BTreeMap<String, Item>]) {

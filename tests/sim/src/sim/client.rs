@@ -67,6 +67,10 @@ pub struct Client {
     pub wants_sm: bool,
     /// It uses carbons (XEP-0280).
     pub wants_copies: bool,
+    /// It wants to hear what its account and its contacts publish (XEP-0163).
+    pub wants_news: bool,
+    /// By account, the last that it heard of.
+    pub news: BTreeMap<String, u64>,
     /// How far it has come.
     pub stage: Stage,
     /// Counts of its session.
@@ -118,6 +122,8 @@ impl Client {
             resource: resource.into(),
             wants_sm,
             wants_copies: me.is_multiple_of(2),
+            wants_news: !me.is_multiple_of(3),
+            news: BTreeMap::new(),
             stage: Stage::Off,
             counts: Counts::default(),
             queue: VecDeque::new(),
@@ -192,6 +198,7 @@ impl Client {
         (self.presence, self.roster, self.reading) = (None, None, false);
         self.asked.clear();
         self.query = None;
+        self.news.clear();
         let left = self.queue.drain(..).filter(|queued| queued.message.is_some() && self.wants_sm);
         self.left.extend(left);
     }

@@ -68,6 +68,7 @@ points! {
     Swallowed => "a message was lost behind the kernel for a client without stream management",
     Subscribed => "two accounts see each other",
     RosterPushed => "a roster push arrived",
+    Published => "a client was told of what another one published",
     ArchiveRead => "a client read a page of its archive",
     IqAnswered => "an iq result came",
     Copied => "a copy of a message to another session came",

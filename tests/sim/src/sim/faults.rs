@@ -161,6 +161,7 @@ impl Sim {
             self.clients.iter_mut().for_each(super::client::Client::give_up);
         }
         self.notes.say(|| format!("killed; {kept} of {unsynced} unsynced rounds are kept"));
+        self.shed += self.server.hub.counters.shed.load(Ordering::Relaxed);
         self.server = self.server.crash(kept);
         self.held = false;
         self.links_lost();

@@ -33,7 +33,8 @@ impl Sim {
         let padding = self.dice.below(self.plan.padding_max + 1);
         let sm = self.clients[me].counts.sm;
         match self.dice.below(100) {
-            0..42 => self.message(me, padding),
+            0..40 => self.message(me, padding),
+            40..42 => self.publish(me),
             42..46 => self.read_archive(me),
             46..49 => (0..20).for_each(|_| self.message(me, padding)),
             49..58 if sm => self.clients[me].request(),

@@ -80,6 +80,8 @@ pub struct Ledger {
     pub copies: BTreeMap<CopyKey, Copy>,
     /// Pages of archives that have come and were not checked yet.
     pub pages: Vec<super::archive::Query>,
+    /// Items published so far.
+    pub published: u64,
     /// Passing signals (who is typing) by number: who sent it, and whether it may come late, as its sender
     /// sent it again, or in another session than a later one.
     pub signals: Vec<(usize, bool)>,

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod link;
 pub mod login;
 pub mod moves;
+pub mod news;
 pub mod notes;
 pub mod plan;
 pub mod report;

@@ -40,6 +40,8 @@ pub(crate) struct Sim {
     pub(crate) clock: Arc<AtomicU64>,
     /// What the server's clock is ahead of the clients'.
     pub(crate) skew: u64,
+    /// Stanzas that servers before this one dropped for want of room.
+    pub(crate) shed: u64,
     /// The disk is full.
     pub(crate) full: bool,
     /// fsync hangs.
@@ -95,6 +97,7 @@ impl Sim {
             salted: template.salted(),
             clock,
             skew: 0,
+            shed: 0,
             full: false,
             held: false,
             choice: Vec::new(),

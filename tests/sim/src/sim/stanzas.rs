@@ -95,7 +95,7 @@ impl Client {
 
     /// A message, or the copy of one that another session sent or was sent.
     fn message(&mut self, node: Node<'_>, notes: &mut Notes) {
-        if self.is_row(node, notes) {
+        if self.is_row(node, notes) || self.is_news(node, notes) {
             return;
         }
         let copy = |kind| node.child(kind, CARBONS)?.child("forwarded", FORWARD)?.child("message", CLIENT);
@@ -174,7 +174,9 @@ impl Client {
         let id = node.attr("id").unwrap_or_default().to_owned();
         match node.attr("type") {
             Some("get") => {
-                let answer = format!("<iq type='result' id='{id}' to='{DOMAIN}'/>");
+                let answer = self.capabilities(node);
+                let to = node.attr("from").unwrap_or(DOMAIN);
+                let answer = format!("<iq type='result' id='{id}' to='{to}'>{answer}</iq>");
                 self.send(answer, None, notes);
             }
             Some("set") => {
@@ -246,7 +248,8 @@ impl Client {
         self.reading &= priority >= 0;
         self.presence_id = self.id();
         let id = &self.presence_id;
-        let xml = format!("<presence id='{id}'><priority>{priority}</priority></presence>");
+        let caps = if self.wants_news { super::news::CAPS } else { "" };
+        let xml = format!("<presence id='{id}'><priority>{priority}</priority>{caps}</presence>");
         self.send(xml, None, notes);
     }
 
