@@ -82,6 +82,8 @@ def test_values_move_with_a_chat(measured):
         until("ben has them", lambda: scrape(port)["godwit_delivery_seconds_count"] >= 5)
         during = scrape(port)
         assert (during["godwit_sessions"], during["godwit_connections"]) == (2, 2)
+        assert during['godwit_connection_states{state="session"}'] == 2
+        assert during['godwit_connection_tls_versions{version="1.3"}'] == 2
     with RawClient(daemon) as stranger:
         stranger.open_stream()
         assert stranger.plain("ann", "wrong").tag.endswith("}failure")
@@ -97,6 +99,7 @@ def test_values_move_with_a_chat(measured):
     assert 1 <= grown("godwit_store_fsyncs_total") == grown("godwit_store_fsync_seconds_count")
     assert grown("godwit_store_commit_seconds_count") >= 5
     assert grown("godwit_store_written_bytes_total") > 0
+    assert grown('godwit_stanza_fates_total{kind="message",fate="handled"}') == 5
     assert grown("godwit_delivery_seconds_count") == 5, "ben got them as they came"
     assert grown('godwit_tls_handshakes_total{version="1.3"}') == 3
     for name, kind in before.items():
@@ -104,6 +107,7 @@ def test_values_move_with_a_chat(measured):
     assert after["process_resident_memory_bytes"] > 1 << 20 and after["process_cpu_seconds_total"] > 0
     assert 0 < after["process_open_fds"] <= after["process_max_fds"]
     assert after['godwit_store_state{state="ok"}'] == 1 and after["godwit_ready"] == 1
+    assert after['godwit_connection_states{state="handshake"}'] == 0, "nothing is left behind"
     status = json.loads(daemon.ctl("status", "--json").stdout)
     assert status["store"]["syncs"] == after["godwit_store_fsyncs_total"]
     assert status["ceiling"]["connections_max"] == after["godwit_connections_max"]

@@ -202,6 +202,9 @@ impl Doors {
         });
         match at {
             Ok(Some(at)) => {
+                if entry == Entry::DirectTls {
+                    core.stats.handshaking.add(1);
+                }
                 if let Some(conn) = conns.get(at) {
                     core.opened(at, conn);
                 }

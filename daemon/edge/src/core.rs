@@ -169,7 +169,10 @@ impl<H: ShardHost> Core<H> {
         let output = self.outputs.of(at, &mut conn.turn);
         output.raw.append(&mut output.plain);
         match Tls::accept(&self.tls, Entry::StartTls) {
-            Ok(tls) => conn.link = Link::Tls(tls),
+            Ok(tls) => {
+                conn.link = Link::Tls(tls);
+                self.stats.handshaking.add(1);
+            }
             Err(error) => {
                 tracing::error!(shard = self.number, conn = %Named(at), %error, "cannot begin TLS");
                 self.doom(at, conn, Ended::TlsFailed);

@@ -37,7 +37,9 @@ impl<H: ShardHost> Core<H> {
         }
         if conn.waiting() == 0 {
             if std::mem::take(&mut conn.wrote) {
-                conn.congested = false;
+                if std::mem::take(&mut conn.congested) {
+                    self.stats.congested.sub(1);
+                }
                 self.event(at, conn, Event::Drained);
             }
             if conn.phase == Phase::Closing && conn.notified {
@@ -49,6 +51,7 @@ impl<H: ShardHost> Core<H> {
         } else if conn.waiting() > self.limits.queue_high && !conn.congested {
             conn.congested = true;
             self.stats.congestions.add(1);
+            self.stats.congested.add(1);
             self.event(at, conn, Event::Congested);
         }
         self.queue(at, conn);
@@ -68,6 +71,10 @@ impl<H: ShardHost> Core<H> {
             self.write(at, conn, &mut output.raw, &mut output.plain, true);
         }
         self.stats.queued_bytes.sub(conn.waiting());
+        self.stats.congested.sub(usize::from(conn.congested));
+        if let Link::Tls(tls) = &conn.link {
+            self.stats.tls_ended(tls.version());
+        }
         self.stats.ended(conn.why);
         tracing::debug!(
             shard = self.number, conn = %Named(at), peer = %conn.peer(), entry = ?conn.entry, why = ?conn.why,

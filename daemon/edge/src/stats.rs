@@ -72,6 +72,14 @@ pub struct ShardStats {
     pub accept_failed: Count,
     /// Ended, by reason.
     pub closed: Closed,
+    /// Connections in the TLS handshake now.
+    pub handshaking: Count,
+    /// Connections with TLS 1.2 now.
+    pub open_tls12: Count,
+    /// Connections with TLS 1.3 now.
+    pub open_tls13: Count,
+    /// Connections now whose peer reads too slowly.
+    pub congested: Count,
     /// Handshakes completed with TLS 1.2.
     pub handshakes_tls12: Count,
     /// Handshakes completed with TLS 1.3.
@@ -111,9 +119,23 @@ impl ShardStats {
             TlsVersion::Tls12 => self.handshakes_tls12.add(1),
             TlsVersion::Tls13 => self.handshakes_tls13.add(1),
         }
+        self.handshaking.sub(1);
+        self.open(version).add(1);
         if resumed {
             self.handshakes_resumed.add(1);
         }
+    }
+
+    fn open(&self, version: TlsVersion) -> &Count {
+        match version {
+            TlsVersion::Tls12 => &self.open_tls12,
+            TlsVersion::Tls13 => &self.open_tls13,
+        }
+    }
+
+    /// A connection with TLS is no more; `version`: nothing if its handshake was never completed.
+    pub(crate) fn tls_ended(&self, version: Option<TlsVersion>) {
+        version.map_or(&self.handshaking, |version| self.open(version)).sub(1);
     }
 
     pub(crate) fn ended(&self, why: Ended) {

@@ -213,7 +213,7 @@ fn the_kernel_having_it_all_is_told_once_a_turn() {
     let mut batch: Vec<_> = (1..=20_u64)
         .map(|seq| {
             let bytes: Arc<[u8]> = format!("<message id='s{seq}'/>").into_bytes().into();
-            let stored = Some(Stored { seq, prev: seq - 1, again: false, regular: true });
+            let stored = Some(Stored { seq, prev: seq - 1, again: false, regular: true, received: None });
             Note::Event(at, Event::Deliver(Outgoing { bytes, extra: Box::default(), stored, number: None }))
         })
         .collect();

@@ -128,6 +128,7 @@ impl Hub {
                     prev: std::mem::replace(&mut entry.posted, seq),
                     again: false,
                     regular: full.is_some() || delivery.resource.is_none(),
+                    received: Some(delivery.received),
                 });
                 let bytes = Arc::clone(&delivery.bytes);
                 Counters::up(&self.counters.delivered);
@@ -257,7 +258,7 @@ impl Hub {
                     .filter(|row| row.incoming && (!addressed || !row.resource.is_empty()))?;
                 let mut extra = feed::stanza_id(bare, seq);
                 feed::delay(&mut extra, bare, seq);
-                let stored = Some(Stored { seq, prev: 0, again: true, regular: false });
+                let stored = Some(Stored { seq, prev: 0, again: true, regular: false, received: None });
                 let outgoing =
                     Outgoing { bytes: row.stanza.into(), extra: extra.into(), stored, number: None };
                 Some(Again { seq, copied: row.copied, outgoing })

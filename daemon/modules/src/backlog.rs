@@ -32,6 +32,18 @@ pub struct Waiting {
     pub bytes: u64,
 }
 
+/// What waits for accounts that are not online: those that left, or got a message, not long ago, since the
+/// table of them is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// Accounts for which something waits.
+    pub accounts: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// Messages to an account in its archive beyond a frontier, counted from there on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Tally {
@@ -156,6 +168,15 @@ impl IdleTable {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(owner, idle);
+    }
+
+    /// Adds up what is known.
+    pub(crate) fn sum(&self, backlog: &mut Backlog) {
+        for waiting in self.young.values().chain(self.old.values()).filter_map(Idle::waiting) {
+            backlog.accounts += u64::from(waiting.messages > 0);
+            backlog.messages += waiting.messages;
+            backlog.bytes += waiting.bytes;
+        }
     }
 
     /// Forgets an account: its messages are counted anew when the next one comes.
@@ -316,5 +337,9 @@ mod tests {
             assert!(table.young.len() + table.old.len() <= 2 * GENERATION_MAX);
         }
         assert!(table.get(1).is_none());
+        let mut backlog = Backlog::default();
+        table.sum(&mut backlog);
+        let others = (table.young.len() + table.old.len()) as u64 - 1;
+        assert_eq!((backlog.accounts, backlog.messages), (others + 1, others + 3));
     }
 }

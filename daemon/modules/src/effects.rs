@@ -6,6 +6,18 @@ use godwit_store::{Cf, Expect, Guard, Key, Op, Owner, Tx};
 use godwit_wire::{Jid, StreamError};
 use std::sync::Arc;
 
+/// What becomes of a stanza, for the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fate {
+    /// What it asks for is done.
+    #[default]
+    Handled,
+    /// Against a rule or a limit, or to nobody: its sender gets an error, if it may be answered at all.
+    Refused,
+    /// The server could not do it.
+    Failed,
+}
+
 /// A message for a local account.
 #[derive(Debug)]
 pub struct Delivery {
@@ -158,6 +170,8 @@ pub struct Effects {
     pub after: Vec<Effect>,
     /// Work to do on a background thread first.
     pub slow: Option<Job>,
+    /// What this makes of the stanza.
+    pub(crate) fate: Fate,
     appends: usize,
 }
 

@@ -10,6 +10,7 @@ use godwit_session::{
     Bound, ConnId, Connection, Cx, Event, Host, Millis, Place, Reply, Request, ResumeFailure,
 };
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl ShardState {
     fn stanza(
@@ -58,14 +59,19 @@ impl ShardState {
                 self.post.push(place.shard, Note::TakeOver { session, at: place.conn, to, secret });
                 None
             }
-            Some(_) => Some(Reply::Resumed(Err(ResumeFailure { h: None }))),
+            Some(_) => Some(self.not_resumed()),
             None => {
                 let hub = Arc::clone(&self.hub);
                 let queued = self.hub.outside.background.run(Box::new(move || hub.revive(&wish, now)));
                 // No time to look: the client logs in anew.
-                if queued { None } else { Some(Reply::Resumed(Err(ResumeFailure { h: None }))) }
+                if queued { None } else { Some(self.not_resumed()) }
             }
         }
+    }
+
+    fn not_resumed(&self) -> Reply {
+        Counters::up(&self.hub.counters.resumptions_failed);
+        Reply::Resumed(Err(ResumeFailure { h: None }))
     }
 
     fn in_background(
@@ -88,6 +94,9 @@ impl ShardState {
             (Request::Stanza(stanza), _) => self.stanza(at, stanza, conn, cx),
             (Request::Acked(seqs), Some(bound)) => {
                 let step = if bound.sm.is_some() { Step::Acknowledged } else { Step::Taken };
+                if bound.sm.is_some() {
+                    self.hub.counters.acked.fetch_add(seqs.len() as u64, Ordering::Relaxed);
+                }
                 self.hub.trace.at_shard(here.shard, step, bound.id, &seqs, cx.now);
                 self.hub.acked(&bound.jid.bare_str().into(), &seqs);
             }

@@ -1,6 +1,7 @@
 //! The hub: store, registry, modules and shards in one place. Takes stanzas, makes transactions of them, and
 //! lets their effects happen when they are durable.
 use crate::archive::ArchiveSettings;
+use crate::effects::Fate;
 use crate::ghosts::Ghosts;
 use crate::inquiry::Inquiries;
 use crate::list::Modules;
@@ -97,6 +98,9 @@ impl Stanzas {
 #[allow(missing_docs)]
 pub struct Counters {
     pub stanzas: Stanzas,
+    pub handled: Stanzas,
+    pub refused: Stanzas,
+    pub failed: Stanzas,
     pub messages_stored: AtomicU64,
     pub messages_unstored: AtomicU64,
     pub delivered: AtomicU64,
@@ -105,7 +109,12 @@ pub struct Counters {
     pub writes_failed: AtomicU64,
     pub logins: AtomicU64,
     pub logins_failed: crate::login::Failures,
+    /// Stored messages that clients acknowledged (XEP-0198).
+    pub acked: AtomicU64,
     pub resumed: AtomicU64,
+    pub resumptions_failed: AtomicU64,
+    /// Sessions that ended because their client did not come back in time.
+    pub expired: AtomicU64,
     pub revived: AtomicU64,
     pub shed: AtomicU64,
     pub sessions: AtomicU64,
@@ -117,6 +126,15 @@ impl Counters {
     /// Adds one.
     pub fn up(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+    /// What became of a stanza.
+    pub(crate) fn fate(&self, kind: Kind, fate: Fate) {
+        let stanzas = match fate {
+            Fate::Handled => &self.handled,
+            Fate::Refused => &self.refused,
+            Fate::Failed => &self.failed,
+        };
+        Counters::up(stanzas.of(kind));
     }
     /// Takes one away.
     pub fn down(counter: &AtomicU64) {

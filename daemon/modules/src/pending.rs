@@ -1,6 +1,6 @@
 //! A stanza's way through the hub: decided, written, and only then in effect.
 use crate::durable::{self, Written};
-use crate::effects::{Effect, Effects, Job, Slow};
+use crate::effects::{Effect, Effects, Fate, Job, Slow};
 use crate::hub::{Counters, Hub, Origin};
 use crate::note::{Address, Poster};
 use godwit_session::{Event, Millis, Place};
@@ -48,6 +48,8 @@ pub struct Pending {
     /// For the error reply, or to handle it again. `None`: the end of a session.
     stanza: Option<Box<Stanza>>,
     after: Vec<Effect>,
+    /// If it is written.
+    fate: Fate,
     /// The session was told to hold.
     held: bool,
     /// The transaction holds the session's count.
@@ -59,11 +61,11 @@ impl Pending {
     fn new(
         origin: Origin,
         stanza: Option<Box<Stanza>>,
-        after: Vec<Effect>,
+        (after, fate): (Vec<Effect>, Fate),
         held: bool,
         tries: u32,
     ) -> Pending {
-        Pending { origin, stanza, after, held, counted: false, tries }
+        Pending { origin, stanza, after, fate, held, counted: false, tries }
     }
 }
 
@@ -101,17 +103,18 @@ impl Hub {
         let handled = catch_unwind(AssertUnwindSafe(|| crate::route::route(&cx, stanza)));
         match handled {
             Ok(Ok(fx)) => fx,
-            Ok(Err(error)) => self.refuse(stanza, &error),
+            Ok(Err(error)) => self.refuse(stanza, &error, fate_of(&error)),
             Err(_) => {
                 Counters::up(&self.counters.panics);
                 tracing::error!(jid = %origin.jid, kind = ?stanza.kind, "a module panicked over it");
-                self.refuse(stanza, &StanzaError::new(Condition::InternalServerError))
+                self.refuse(stanza, &StanzaError::new(Condition::InternalServerError), Fate::Failed)
             }
         }
     }
 
-    fn refuse(&self, stanza: &Stanza, error: &StanzaError) -> Effects {
+    fn refuse(&self, stanza: &Stanza, error: &StanzaError, fate: Fate) -> Effects {
         let mut fx = Effects::default();
+        fx.fate = fate;
         if crate::route::may_be_answered(stanza) {
             Counters::up(&self.counters.errors_sent);
             let mut out = Vec::new();
@@ -136,13 +139,16 @@ impl Hub {
             (_, stanza) => stanza,
         };
         if idle && fx.tx.ops.is_empty() && fx.tx.guards.is_empty() {
+            if let Some(stanza) = &stanza {
+                self.counters.fate(stanza.kind, fx.fate);
+            }
             self.apply(origin, fx.after, &[], post);
             return Progress::Done;
         }
         // What is written down of the session itself follows the effects: no later stanza may be on its way
         // before it, with a count that says that this one is done with.
         let held = !fx.tx.guards.is_empty() || stanza.is_some() && fx.after.iter().any(changes_session);
-        self.queue(fx.tx, Pending::new(origin.clone(), stanza, fx.after, held, 0), post);
+        self.queue(fx.tx, Pending::new(origin.clone(), stanza, (fx.after, fx.fate), held, 0), post);
         if held { Progress::Held } else { Progress::Queued }
     }
 
@@ -164,17 +170,17 @@ impl Hub {
             let slow = Slow { store: &*hub.outside.store, now: (hub.outside.clock)() };
             let done = catch_unwind(AssertUnwindSafe(|| job(&slow)))
                 .unwrap_or_else(|_| Err(StanzaError::new(Condition::InternalServerError)));
-            let fx = done.unwrap_or_else(|error| hub.refuse(&stanza, &error));
+            let fx = done.unwrap_or_else(|error| hub.refuse(&stanza, &error, fate_of(&error)));
             let mut post = Poster::new(hub.outside.post.shards());
-            let pending = Pending::new(from, Some(stanza), fx.after, true, tries);
+            let pending = Pending::new(from, Some(stanza), (fx.after, fx.fate), true, tries);
             hub.queue(fx.tx, pending, &mut post);
             post.flush(&*hub.outside.post);
         }));
         if !queued && let Some(stanza) = take(&stanza) {
             let busy =
                 StanzaError::new(Condition::ResourceConstraint).with_text("the server is busy, try again");
-            let fx = self.refuse(&stanza, &busy);
-            let pending = Pending::new(origin.clone(), Some(stanza), fx.after, true, tries);
+            let fx = self.refuse(&stanza, &busy, Fate::Failed);
+            let pending = Pending::new(origin.clone(), Some(stanza), (fx.after, fx.fate), true, tries);
             self.queue(fx.tx, pending, post);
         }
         Progress::Held
@@ -203,9 +209,10 @@ impl Hub {
     fn completed(self: &Arc<Self>, pending: Pending, outcome: Outcome, post: &mut Poster) {
         match outcome {
             Ok(seqs) => {
-                let Pending { origin, stanza, after, held, counted, .. } = pending;
+                let Pending { origin, stanza, after, fate, held, counted, .. } = pending;
                 self.apply(&origin, after, &seqs, post);
-                if stanza.is_some() {
+                if let Some(stanza) = stanza {
+                    self.counters.fate(stanza.kind, fate);
                     self.handled(&origin, held, counted, post);
                 }
             }
@@ -247,7 +254,7 @@ impl Hub {
         let mut fx = if pending.tries > settings.tries_max {
             let busy = StanzaError::new(Condition::ResourceConstraint)
                 .with_text("changed too often meanwhile, try again");
-            self.refuse(&stanza, &busy)
+            self.refuse(&stanza, &busy, Fate::Failed)
         } else {
             self.handle(&pending.origin, &stanza, (self.outside.clock)())
         };
@@ -255,7 +262,7 @@ impl Hub {
             self.defer(&pending.origin, stanza, job, pending.tries, post);
             return;
         }
-        self.queue(fx.tx, Pending { stanza: Some(stanza), after: fx.after, ..pending }, post);
+        self.queue(fx.tx, Pending { stanza: Some(stanza), after: fx.after, fate: fx.fate, ..pending }, post);
     }
 
     /// Nothing of it was written: nothing is acknowledged, the sender is told.
@@ -267,7 +274,8 @@ impl Hub {
         };
         let answer = StanzaError::new(condition).with_text(why);
         if let Some(stanza) = &pending.stanza {
-            let fx = self.refuse(stanza, &answer);
+            self.counters.fate(stanza.kind, Fate::Failed);
+            let fx = self.refuse(stanza, &answer, Fate::Failed);
             self.apply(&pending.origin, fx.after, &[], post);
             self.handled(&pending.origin, pending.held, false, post);
         } else {
@@ -292,6 +300,14 @@ fn handled(origin: &Origin, counted: bool) -> Event {
 /// Changes what is written down of the origin's session.
 fn changes_session(effect: &Effect) -> bool {
     matches!(effect, Effect::Interested(_) | Effect::Presence { .. } | Effect::Directed(..))
+}
+
+/// Whose fault an error is.
+fn fate_of(error: &StanzaError) -> Fate {
+    match error.condition {
+        Condition::InternalServerError | Condition::ResourceConstraint => Fate::Failed,
+        _ => Fate::Refused,
+    }
 }
 
 fn take(cell: &Mutex<Option<Box<Stanza>>>) -> Option<Box<Stanza>> {

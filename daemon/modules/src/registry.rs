@@ -4,7 +4,7 @@
 //! The one structure that all threads share. Locked in stripes by account; no lock is held while another is
 //! taken, nor across a write to the store. What is decided under an account's lock (who gets a message) is
 //! final and in commit order.
-use crate::backlog::IdleTable;
+use crate::backlog::{Backlog, IdleTable};
 use crate::delivery::Delivery;
 use crate::note::{Address, Poster};
 use crate::pep::last::Interest;
@@ -296,6 +296,15 @@ impl Registry {
             }
         }
         bytes.saturating_mul(accounts) / looked_at.max(1)
+    }
+
+    /// What waits for accounts that are not online, as far as it is known without reading the store.
+    pub fn backlog(&self) -> Backlog {
+        let mut backlog = Backlog::default();
+        for stripe in &self.stripes {
+            stripe.lock().unwrap_or_else(PoisonError::into_inner).idle.sum(&mut backlog);
+        }
+        backlog
     }
 
     /// Visits every account, stripe by stripe; sees each account whole but not all at one moment.

@@ -80,6 +80,7 @@ impl Hub {
             }
         };
         if let Some(h) = failed {
+            Counters::up(&self.counters.resumptions_failed);
             let reply = Event::Reply(Box::new(Reply::Resumed(Err(ResumeFailure { h }))));
             post.push(wish.to.shard, Note::Event { session: None, at: wish.to.conn, event: reply });
         }

@@ -228,7 +228,9 @@ impl ShardState {
         }
     }
 
+    /// Only resumptions that fail are answered here.
     fn answer(&mut self, to: Place, reply: Reply) {
+        Counters::up(&self.hub.counters.resumptions_failed);
         self.post
             .push(to.shard, Note::Event { session: None, at: to.conn, event: Event::Reply(Box::new(reply)) });
     }
@@ -260,6 +262,7 @@ impl ShardState {
         while let Some(&(until, session)) = self.deadlines.first()
             && until <= now
         {
+            Counters::up(&self.hub.counters.expired);
             self.end_waiting(session, now);
         }
     }

@@ -136,7 +136,7 @@ pub(crate) fn post(
             Some(seq) if entry.reads() => {
                 let prev = std::mem::replace(&mut entry.posted, seq);
                 // Whether a message comes to a session as a copy depends on the other sessions.
-                Some(Stored { seq, prev, again: false, regular: false })
+                Some(Stored { seq, prev, again: false, regular: false, received: None })
             }
             Some(seq) => {
                 entry.copied.add(seq);

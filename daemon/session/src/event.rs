@@ -252,6 +252,8 @@ pub struct Stored {
     pub again: bool,
     /// It is for the session whatever other resources do: after a crash the archive tells that it was sent.
     pub regular: bool,
+    /// When its sender's shard received it, for the metrics; `None` for copies and what comes later.
+    pub received: Option<Millis>,
 }
 
 /// One stanza for a session.

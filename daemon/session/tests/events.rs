@@ -35,7 +35,7 @@ fn stored(seq: u64, prev: u64, again: bool) -> Event {
     Event::Deliver(Outgoing {
         bytes,
         extra: Box::default(),
-        stored: Some(Stored { seq, prev, again, regular: true }),
+        stored: Some(Stored { seq, prev, again, regular: true, received: None }),
         number: None,
     })
 }

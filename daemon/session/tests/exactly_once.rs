@@ -248,8 +248,13 @@ impl Model {
     fn post(&mut self, heard: bool) {
         self.posted += 1;
         if heard {
-            let stored =
-                Some(Stored { seq: self.posted, prev: self.posted - 1, again: false, regular: true });
+            let stored = Some(Stored {
+                seq: self.posted,
+                prev: self.posted - 1,
+                again: false,
+                regular: true,
+                received: None,
+            });
             let bytes = message(self.posted).into();
             self.event(Event::Deliver(Outgoing { bytes, extra: Box::default(), stored, number: None }));
         }

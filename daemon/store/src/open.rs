@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, ErrorKind,
-    LogLevel, SliceTransform, WriteBatch, WriteOptions,
+    LogLevel, SliceTransform, WriteBatch, WriteOptions, statistics::StatsLevel,
 };
 
 use crate::cf::{self, Compression, Options, Profile};
@@ -37,6 +37,8 @@ pub(crate) struct Opened {
     pub(crate) db: DB,
     pub(crate) cache: Cache,
     pub(crate) head: Seq,
+    /// What it was opened with: has its counts.
+    pub(crate) database: rocksdb::Options,
 }
 
 /// Opens the store in a directory, which is created (for its owner only) if there is none.
@@ -49,6 +51,7 @@ pub(crate) fn open(path: &Path, options: &Options, expiry: &Arc<Expiry>) -> Resu
         refuse_newer(path)?;
     }
     let cache = Cache::new_lru_cache(options.block_cache_bytes);
+    let database = database(options);
     let open = || {
         let families = Cf::ALL.map(|cf| {
             let mut family = family(cf, options, &cache);
@@ -57,7 +60,7 @@ pub(crate) fn open(path: &Path, options: &Options, expiry: &Arc<Expiry>) -> Resu
             }
             ColumnFamilyDescriptor::new(cf.name(), family)
         });
-        DB::open_cf_descriptors(&database(options), path, families)
+        DB::open_cf_descriptors(&database, path, families)
     };
     let db = match open() {
         Err(error)
@@ -72,12 +75,12 @@ pub(crate) fn open(path: &Path, options: &Options, expiry: &Arc<Expiry>) -> Resu
         write_schema(&db).map_err(|error| blame(path, &error))?;
     }
     let head = check(path, &db)?;
-    Ok(Opened { db, cache, head })
+    Ok(Opened { db, cache, head, database })
 }
 
 /// Opens without the right to write, after [`open`] failed: nothing is created, locked or recovered on disk.
 pub(crate) fn open_read_only(path: &Path, options: &Options) -> Result<Opened, StoreError> {
-    read_only(path, &database(options), options)
+    read_only(path, database(options), options)
 }
 
 /// Opens for looking only: not even RocksDB's information log is written.
@@ -91,16 +94,16 @@ pub(crate) fn open_to_examine(path: &Path, options: &Options, lenient: bool) -> 
     if lenient {
         database.set_wal_recovery_mode(DBRecoveryMode::SkipAnyCorruptedRecord);
     }
-    read_only(path, &database, options)
+    read_only(path, database, options)
 }
 
-fn read_only(path: &Path, database: &rocksdb::Options, options: &Options) -> Result<Opened, StoreError> {
+fn read_only(path: &Path, database: rocksdb::Options, options: &Options) -> Result<Opened, StoreError> {
     let cache = Cache::new_lru_cache(options.block_cache_bytes);
     let families = Cf::ALL.map(|cf| ColumnFamilyDescriptor::new(cf.name(), family(cf, options, &cache)));
-    let db = DB::open_cf_descriptors_read_only(database, path, families, false)
+    let db = DB::open_cf_descriptors_read_only(&database, path, families, false)
         .map_err(|error| blame(path, &error))?;
     let head = check(path, &db)?;
-    Ok(Opened { db, cache, head })
+    Ok(Opened { db, cache, head, database })
 }
 
 /// What RocksDB would take for a new store, and overwrite: one without `CURRENT`. And what it would open
@@ -255,6 +258,9 @@ fn database(options: &Options) -> rocksdb::Options {
     db.set_keep_log_file_num(cf::INFO_LOG_FILES);
     db.set_max_log_file_size(cf::INFO_LOG_BYTES_MAX);
     db.set_stats_dump_period_sec(0);
+    // Plain counts, for each core its own; no clock is read for them.
+    db.enable_statistics();
+    db.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
     db
 }
 

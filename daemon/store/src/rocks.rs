@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use rocksdb::statistics::Ticker;
 use rocksdb::{Cache, ColumnFamily, DB, FlushOptions, ReadOptions, WriteBatch, WriteOptions, properties};
 
 use crate::batch::Target;
@@ -44,6 +45,16 @@ pub struct Background {
     pub slowed_to: u64,
     /// Writes wait for either.
     pub stopped: bool,
+    /// Column families that wait for a compaction.
+    pub compactions_pending: u64,
+    /// Memtables that wait to be written to table files.
+    pub flushes_pending: u64,
+    /// Microseconds for which writes waited for either, since the database was opened.
+    pub stalled_us: u64,
+    /// Blocks found in the cache, since the database was opened.
+    pub cache_hits: u64,
+    /// Blocks read from table files; likewise.
+    pub cache_misses: u64,
 }
 
 /// An open store.
@@ -60,6 +71,7 @@ pub struct Rocks {
 pub(crate) struct Engine {
     pub(crate) db: DB,
     cache: Cache,
+    database: rocksdb::Options,
 }
 
 /// Why a write failed.
@@ -91,7 +103,7 @@ impl Rocks {
             path: path.to_owned(),
             options: options.clone(),
             head: AtomicU64::new(opened.head.0),
-            engine: Slot::new(Engine { db: opened.db, cache: opened.cache }),
+            engine: Slot::new(Engine::new(opened)),
             has_writer: AtomicBool::new(has_writer),
             expiry: Arc::default(),
         }
@@ -118,6 +130,7 @@ impl Rocks {
         let engine = self.engine()?;
         // All but the debt are of the whole database, whichever family is asked.
         let whole = |name| engine.property(name, Cf::Meta);
+        let count = |ticker| engine.database.get_ticker_count(ticker);
         Ok(Background {
             flushes: whole(properties::NUM_RUNNING_FLUSHES),
             compactions: whole(properties::NUM_RUNNING_COMPACTIONS),
@@ -125,6 +138,11 @@ impl Rocks {
             errors: whole(properties::BACKGROUND_ERRORS),
             slowed_to: whole(properties::ACTUAL_DELAYED_WRITE_RATE),
             stopped: whole(properties::IS_WRITE_STOPPED) != 0,
+            compactions_pending: engine.sum(properties::COMPACTION_PENDING),
+            flushes_pending: engine.sum(properties::MEM_TABLE_FLUSH_PENDING),
+            stalled_us: count(Ticker::StallMicros),
+            cache_hits: count(Ticker::BlockCacheHit),
+            cache_misses: count(Ticker::BlockCacheMiss),
         })
     }
 
@@ -166,7 +184,7 @@ impl Rocks {
                 result = Err(error);
                 open::open_read_only(&self.path, &self.options)
             });
-            opened.ok().map(|opened| Engine { db: opened.db, cache: opened.cache })
+            opened.ok().map(Engine::new)
         })?;
         result
     }
@@ -278,6 +296,10 @@ impl Read for Rocks {
 }
 
 impl Engine {
+    fn new(opened: open::Opened) -> Engine {
+        Engine { db: opened.db, cache: opened.cache, database: opened.database }
+    }
+
     pub(crate) fn family(&self, cf: Cf) -> &ColumnFamily {
         self.db.cf_handle(cf.name()).expect("opening opens every family")
     }

@@ -69,3 +69,22 @@ fn a_store_that_cannot_be_opened_for_writing_is_read_on() {
     assert!(write(&store, "b").is_ok());
     assert_eq!(read(&store), 2);
 }
+
+/// The numbers by which RocksDB's counts are asked for are a list of the crate, which may lag behind.
+#[test]
+fn blocks_found_in_the_cache_and_not_are_counted() {
+    let (_dir, store) = store();
+    store.flush().unwrap();
+    let key = schema::account("a");
+    let reads = |store: &Rocks| {
+        let background = store.background().unwrap();
+        (background.cache_hits, background.cache_misses)
+    };
+    let before = reads(&store);
+    assert!(store.get(Cf::Accounts, &key).unwrap().is_some());
+    let first = reads(&store);
+    assert!(first.1 > before.1, "the block is read from the file: {before:?} {first:?}");
+    assert!(store.get(Cf::Accounts, &key).unwrap().is_some());
+    let second = reads(&store);
+    assert!(second.0 > first.0 && second.1 == first.1, "and then found: {first:?} {second:?}");
+}

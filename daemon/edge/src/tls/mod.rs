@@ -24,7 +24,7 @@ pub use tickets::{LIFETIME_SECONDS, TicketKeys};
 
 use crate::Entry;
 use engine::Step;
-use godwit_session::TlsFacts;
+use godwit_session::{TlsFacts, TlsVersion};
 
 /// A connection's TLS.
 pub enum Tls {
@@ -99,6 +99,15 @@ impl Tls {
         match self {
             Tls::Open(record) => record.seal(plain, out),
             Tls::Handshake(_) | Tls::Failed => Err(TlsError::NotOpen),
+        }
+    }
+
+    /// The version of an open connection.
+    pub(crate) fn version(&self) -> Option<TlsVersion> {
+        match self {
+            Tls::Open(record) if record.suite.is_tls13() => Some(TlsVersion::Tls13),
+            Tls::Open(_) => Some(TlsVersion::Tls12),
+            Tls::Handshake(_) | Tls::Failed => None,
         }
     }
 

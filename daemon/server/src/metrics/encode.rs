@@ -43,7 +43,10 @@ impl Collector for Facts {
             };
             let unit = unit.map(|(unit, _)| unit);
             let encoder = encoder.encode_descriptor(name, metric.help, unit.as_ref(), kind)?;
-            (metric.read)(self, &mut Samples { encoder, kind: metric.kind, label: metric.label })?;
+            (metric.read)(
+                self,
+                &mut Samples { encoder, kind: metric.kind, label: metric.label, and: metric.and },
+            )?;
         }
         Ok(())
     }

@@ -7,10 +7,12 @@ use crate::memory::Owners;
 use godwit_edge::ShardStats;
 use godwit_edge::stats::Count;
 use godwit_edge::tls::CertificateStatus;
+use godwit_modules::backlog::Backlog;
 use godwit_modules::hub::Counters;
 use godwit_store::histogram::{Histogram, Recorder};
 use godwit_store::{Cf, Health, Stats};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bounds of the time that a message takes to its recipient's connection, in milliseconds: the shards' clock
 /// has no finer ones.
@@ -38,6 +40,8 @@ pub struct Facts {
     pub shards: Vec<Arc<ShardStats>>,
     /// Milliseconds that messages took to their recipients, by shard.
     pub deliveries: Vec<Arc<Deliveries>>,
+    /// What waits for accounts that are offline.
+    pub backlog: Backlog,
     /// Connections now.
     pub connections: u64,
     /// How many there may be.
@@ -74,6 +78,12 @@ impl Facts {
         let mut all = Deliveries::new(&DELIVERY_MS).read();
         self.deliveries.iter().for_each(|shard| all += shard.read());
         all
+    }
+
+    /// Sessions that have a connection.
+    pub(super) fn attached(&self) -> u64 {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        get(&self.hub.sessions).saturating_sub(get(&self.hub.detached))
     }
 
     /// A count of the shards, added up.

@@ -10,7 +10,7 @@ const SILENCE_MS_MAX: u64 = 3 * HEARTBEAT_MS_MAX;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Trouble {
     /// For programs: `store`, `queue`, `shard`, `thread`, `certificate`, `connections`,
-    /// `memory`.
+    /// `memory`, `limits`, `descriptors`.
     pub what: &'static str,
     /// For people.
     pub why: String,
@@ -30,6 +30,28 @@ impl Readiness {
     pub fn of(facts: &Facts) -> Readiness {
         let reasons = troubles(facts);
         Readiness { ready: reasons.is_empty(), reasons }
+    }
+}
+
+/// Limits that are not in force as they were at the start, and what is used up. 0 is a figure not known.
+fn limits(facts: &Facts, add: &mut impl FnMut(&'static str, String)) {
+    let (max, now) = (facts.process.descriptors_max, facts.process.descriptors);
+    let connections_max = facts.ceiling.connections_max;
+    if max == 0 {
+        return;
+    }
+    if max < connections_max {
+        let why = format!(
+            "{connections_max} connections were promised at the start and only {max} descriptors are allowed \
+             now: raise the limit again (prlimit --nofile) or restart the daemon"
+        );
+        add("limits", why);
+    }
+    if now >= max {
+        add(
+            "descriptors",
+            format!("all {max} descriptors are in use: no connection is taken, no file opened"),
+        );
     }
 }
 
@@ -71,5 +93,6 @@ pub(super) fn troubles(facts: &Facts) -> Vec<Trouble> {
             format!("no further connection is taken: resident memory is at its ceiling of {max} MiB"),
         );
     }
+    limits(facts, &mut add);
     troubles
 }

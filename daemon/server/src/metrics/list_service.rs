@@ -9,6 +9,22 @@ fn get(counter: &AtomicU64) -> u64 {
 /// In the order in which they are told.
 pub(super) const SERVICE: &[Metric] = &[
     gauge("godwit_connections", "Client connections.", |f, s| s.one(f.connections)),
+    gauge(
+        "godwit_connection_states",
+        "Client connections by how far they have come: TLS handshake, login, bound session.",
+        |f, s| {
+            let (handshake, session) = (f.shards(|shard| &shard.handshaking), f.attached());
+            let login = f.connections.saturating_sub(handshake + session);
+            s.each([("handshake", handshake), ("login", login), ("session", session)])
+        },
+    )
+    .by("state"),
+    gauge("godwit_connection_tls_versions", "Client connections by the version of their TLS.", |f, s| {
+        let (tls12, tls13) = (f.shards(|shard| &shard.open_tls12), f.shards(|shard| &shard.open_tls13));
+        let none = f.connections.saturating_sub(tls12 + tls13);
+        s.each([("none", none), ("1.2", tls12), ("1.3", tls13)])
+    })
+    .by("version"),
     counter("godwit_connections_accepted", "Connections accepted.", |f, s| {
         s.one(f.shards(|shard| &shard.accepted))
     }),
@@ -80,6 +96,9 @@ pub(super) const SERVICE: &[Metric] = &[
     counter("godwit_slow_readers", "Times that a client read too slowly and its feed was held.", |f, s| {
         s.one(f.shards(|shard| &shard.congestions))
     }),
+    gauge("godwit_slow_connections", "Connections whose client reads too slowly now.", |f, s| {
+        s.one(f.shards(|shard| &shard.congested))
+    }),
     counter("godwit_socket_calls", "System calls of the shards.", |f, s| {
         s.each([
             ("read", f.shards(|shard| &shard.reads)),
@@ -112,6 +131,17 @@ pub(super) const SERVICE: &[Metric] = &[
         s.one(get(&f.hub.detached))
     }),
     counter("godwit_sessions_resumed", "Sessions resumed.", |f, s| s.one(get(&f.hub.resumed))),
+    counter("godwit_sessions_expired", "Sessions whose client did not come back in time.", |f, s| {
+        s.one(get(&f.hub.expired))
+    }),
+    counter("godwit_resumption_failures", "Resumptions that failed: the client logs in anew.", |f, s| {
+        s.one(get(&f.hub.resumptions_failed))
+    }),
+    counter(
+        "godwit_messages_acknowledged",
+        "Stored messages that clients acknowledged (XEP-0198).",
+        |f, s| s.one(get(&f.hub.acked)),
+    ),
     counter(
         "godwit_stanzas_shed",
         "Unstored stanzas dropped because their recipient had no room for them.",
@@ -134,6 +164,22 @@ pub(super) const SERVICE: &[Metric] = &[
         ])
     })
     .by("kind"),
+    counter(
+        "godwit_stanza_fates",
+        "What became of them: handled, refused (a rule, a limit, nobody there), failed (by our fault).",
+        |f, s| {
+            let fates = [("handled", &f.hub.handled), ("refused", &f.hub.refused), ("failed", &f.hub.failed)];
+            s.pairs(fates.into_iter().flat_map(|(fate, stanzas)| {
+                [
+                    ("message", fate, get(&stanzas.messages)),
+                    ("presence", fate, get(&stanzas.presences)),
+                    ("iq", fate, get(&stanzas.iqs)),
+                ]
+            }))
+        },
+    )
+    .by("kind")
+    .and("fate"),
     counter("godwit_messages", "Messages on their way to an account, by whether they are stored.", |f, s| {
         s.each([("yes", get(&f.hub.messages_stored)), ("no", get(&f.hub.messages_unstored))])
     })
@@ -141,10 +187,19 @@ pub(super) const SERVICE: &[Metric] = &[
     counter("godwit_deliveries", "Stanzas posted to a session.", |f, s| s.one(get(&f.hub.delivered))),
     histogram(
         "godwit_delivery_seconds",
-        "Time of a stored message from the begin of its commit to its recipient's open connection.",
+        "Time of a stored message from its receipt until its recipient's socket was written to.",
         |f, s| s.buckets(&f.deliveries(), 1e3),
     )
     .seconds(),
+    gauge(
+        "godwit_offline_accounts",
+        "Accounts that are offline and have messages waiting, of the 32,768 at most that are kept in memory.",
+        |f, s| s.one(f.backlog.accounts),
+    ),
+    gauge("godwit_offline_messages", "Messages waiting for these accounts.", |f, s| {
+        s.one(f.backlog.messages)
+    }),
+    gauge("godwit_offline_bytes", "Bytes of these messages.", |f, s| s.one(f.backlog.bytes)).bytes(),
     counter("godwit_stanza_errors", "Stanzas answered with an error.", |f, s| s.one(get(&f.hub.errors_sent))),
     counter("godwit_stanza_retries", "Stanzas decided again because what they read had changed.", |f, s| {
         s.one(get(&f.hub.conflicts))

@@ -87,6 +87,24 @@ pub(super) const STORE: &[Metric] = &[
         |f, s| s.one(f.store_background.unwrap_or_default().compaction_debt),
     )
     .bytes(),
+    gauge("godwit_store_background_pending", "Column families that wait for one of these.", |f, s| {
+        let background = f.store_background.unwrap_or_default();
+        s.each([("flush", background.flushes_pending), ("compaction", background.compactions_pending)])
+    })
+    .by("kind"),
+    counter("godwit_store_stalled_seconds", "Time for which writes waited for the background.", |f, s| {
+        s.one(f.store_background.unwrap_or_default().stalled_us as f64 / MICROS)
+    })
+    .seconds(),
+    counter(
+        "godwit_store_block_reads",
+        "Blocks looked for in the cache, by whether they were there.",
+        |f, s| {
+            let background = f.store_background.unwrap_or_default();
+            s.each([("hit", background.cache_hits), ("miss", background.cache_misses)])
+        },
+    )
+    .by("cache"),
     gauge("godwit_store_stalled", "1 while writes wait for the background or are slowed down.", |f, s| {
         s.one(f.store_background.is_some_and(|background| background.stopped || background.slowed_to > 0))
     }),

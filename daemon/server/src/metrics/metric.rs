@@ -41,6 +41,8 @@ pub struct Metric {
     pub unit: Unit,
     /// The label that tells its samples apart, if there are several; its values are few and known.
     pub label: Option<&'static str>,
+    /// A second one.
+    pub and: Option<&'static str>,
     /// One sentence.
     pub help: &'static str,
     /// Gives its samples.
@@ -50,7 +52,7 @@ pub struct Metric {
 pub(super) type Read = fn(&Facts, &mut Samples<'_>) -> fmt::Result;
 
 pub(super) const fn counter(name: &'static str, help: &'static str, read: Read) -> Metric {
-    Metric { name, kind: Kind::Counter, unit: Unit::None, label: None, help, read }
+    Metric { name, kind: Kind::Counter, unit: Unit::None, label: None, and: None, help, read }
 }
 
 pub(super) const fn gauge(name: &'static str, help: &'static str, read: Read) -> Metric {
@@ -76,6 +78,10 @@ impl Metric {
 
     pub(super) const fn by(self, label: &'static str) -> Metric {
         Metric { label: Some(label), ..self }
+    }
+
+    pub(super) const fn and(self, label: &'static str) -> Metric {
+        Metric { and: Some(label), ..self }
     }
 
     /// As it is in queries: with `_total` if it is a counter, with `_info` if it is one.
@@ -132,6 +138,7 @@ pub(super) struct Samples<'e> {
     pub(super) encoder: MetricEncoder<'e>,
     pub(super) kind: Kind,
     pub(super) label: Option<&'static str>,
+    pub(super) and: Option<&'static str>,
 }
 
 impl Samples<'_> {
@@ -152,6 +159,19 @@ impl Samples<'_> {
                 self.encoder.encode_info(&labels)?;
                 continue;
             }
+            put(&mut self.encoder.encode_family(&labels)?, self.kind, number.into())?;
+        }
+        Ok(())
+    }
+
+    /// A sample for each pair of values of the metric's two labels.
+    pub(super) fn pairs(
+        &mut self,
+        samples: impl IntoIterator<Item = (&'static str, &'static str, u64)>,
+    ) -> fmt::Result {
+        let (Some(first), Some(second)) = (self.label, self.and) else { return Err(fmt::Error) };
+        for (one, two, number) in samples {
+            let labels = [(first, one), (second, two)];
             put(&mut self.encoder.encode_family(&labels)?, self.kind, number.into())?;
         }
         Ok(())

@@ -1,6 +1,10 @@
 //! The table of all metrics, for `daemon/METRICS.md`.
-use super::metric::Kind;
+use super::metric::{Kind, Metric};
 use std::fmt::Write;
+
+fn labels(metric: &Metric) -> String {
+    metric.label.into_iter().chain(metric.and).collect::<Vec<_>>().join(", ")
+}
 
 /// In Markdown.
 pub fn table() -> String {
@@ -12,9 +16,9 @@ pub fn table() -> String {
             Kind::Info => "info",
             Kind::Histogram => "histogram",
         };
-        let (name, label) = (metric.full_name(), metric.label.unwrap_or(""));
+        let (name, labels) = (metric.full_name(), labels(metric));
         // A string takes whatever is written to it.
-        let _ = writeln!(text, "| `{name}` | {kind} | {label} | {} |", metric.help);
+        let _ = writeln!(text, "| `{name}` | {kind} | {labels} | {} |", metric.help);
     }
     text
 }

@@ -34,6 +34,7 @@ fn facts() -> Facts {
         hub: Arc::default(),
         shards: vec![Arc::<ShardStats>::default(), Arc::default()],
         deliveries: Vec::new(),
+        backlog: Default::default(),
         connections: 3,
         ceiling,
         overload: Default::default(),
@@ -105,11 +106,18 @@ fn every_metric_is_told_with_the_type_of_its_list() {
 #[test]
 fn counts_of_hub_and_shards_arrive_under_their_names() {
     let facts = facts();
+    facts.hub.sessions.store(2, Ordering::Relaxed);
+    facts.hub.detached.store(1, Ordering::Relaxed);
+    facts.hub.refused.iqs.store(4, Ordering::Relaxed);
     facts.hub.logins.store(7, Ordering::Relaxed);
     facts.hub.messages_stored.store(8, Ordering::Relaxed);
     facts.hub.writes_failed.store(9, Ordering::Relaxed);
     let text = encode(facts).expect("text");
     assert_eq!(sample(&text, "godwit_logins_total"), "7");
+    assert_eq!(sample(&text, "godwit_connection_states{state=\"session\"}"), "1");
+    assert_eq!(sample(&text, "godwit_connection_states{state=\"login\"}"), "2");
+    assert_eq!(sample(&text, "godwit_connection_tls_versions{version=\"none\"}"), "3");
+    assert_eq!(sample(&text, "godwit_stanza_fates_total{kind=\"iq\",fate=\"refused\"}"), "4");
     assert_eq!(sample(&text, "godwit_messages_total{stored=\"yes\"}"), "8");
     assert_eq!(sample(&text, "godwit_stanza_write_failures_total"), "9");
 }
@@ -175,12 +183,27 @@ fn readiness_names_every_trouble() {
     bad.now_ms = NOW_MS + 40 * 86_400_000;
     bad.stuck = vec!["store writer".into()];
     bad.connections = bad.ceiling.connections_max;
+    bad.process.descriptors_max = bad.ceiling.connections_max - 1;
+    bad.process.descriptors = bad.process.descriptors_max;
     bad.store.queued = 5;
     bad.store.queue_max = 5;
     bad.overload.shut = true;
     let readiness = Readiness::of(&bad);
     let whats: Vec<_> = readiness.reasons.iter().map(|trouble| trouble.what).collect();
-    assert_eq!(whats, ["queue", "shard", "shard", "thread", "certificate", "connections", "memory"]);
+    assert_eq!(
+        whats,
+        [
+            "queue",
+            "shard",
+            "shard",
+            "thread",
+            "certificate",
+            "connections",
+            "memory",
+            "limits",
+            "descriptors"
+        ]
+    );
     assert!(readiness.reasons.iter().any(|trouble| trouble.why.contains("expired 10 days ago")));
 }
 

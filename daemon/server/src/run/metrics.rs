@@ -23,6 +23,7 @@ impl Daemon {
             hub: Arc::clone(&self.hub.counters),
             shards: self.shard_stats.clone(),
             deliveries: self.deliveries.clone(),
+            backlog: self.hub.registry.backlog(),
             connections: self.connections.now() as u64,
             ceiling: self.ceiling.clone(),
             overload: self.overload(),

@@ -3,7 +3,6 @@ use crate::metrics::facts::Deliveries;
 use godwit_edge::{Clock, Ended, Entry, Mailbox, ShardHost};
 use godwit_modules::{Note, Post, ShardState};
 use godwit_session::{ConnId, Connection, Cx, Event, Host, Millis, Request};
-use godwit_store::Seq;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -46,20 +45,21 @@ pub(super) struct Server {
     state: ShardState,
     clock: Clock,
     deliveries: Arc<Deliveries>,
+    /// When the messages were received that this turn delivers. Bounded by the notes of a turn.
+    turn: Vec<Millis>,
 }
 
 impl Server {
     pub(super) fn new(state: ShardState, clock: Clock, deliveries: Arc<Deliveries>) -> Server {
-        Server { state, clock, deliveries }
+        Server { state, clock, deliveries, turn: Vec::new() }
     }
 }
 
-/// Milliseconds from the begin of the commit that made a message durable to now, when its recipient's
-/// connection gets it; nothing for what is not stored, or was sent before.
-fn delivered_after(event: &Event, now: Millis) -> Option<Millis> {
+/// When a message was received that its recipient's connection now gets; nothing for copies, for what is not
+/// stored, or was sent before.
+fn received(event: &Event) -> Option<Millis> {
     let Event::Deliver(outgoing) = event else { return None };
-    let stored = outgoing.stored.as_ref().filter(|stored| !stored.again)?;
-    Some(now.saturating_sub(Seq(stored.seq).millis()))
+    outgoing.stored.as_ref().filter(|stored| !stored.again)?.received
 }
 
 impl Host for Server {
@@ -87,9 +87,7 @@ impl ShardHost for Server {
     fn note(&mut self, note: Note) -> Option<(ConnId, Event)> {
         let now = (self.clock)();
         let (at, event) = self.state.note(note, now)?;
-        if let Some(ms) = delivered_after(&event, now) {
-            self.deliveries.record(ms);
-        }
+        self.turn.extend(received(&event));
         Some((at, event))
     }
     fn missed(&mut self, at: ConnId, event: Event) {
@@ -107,7 +105,12 @@ impl ShardHost for Server {
     fn memory(&self) -> usize {
         self.state.memory()
     }
+    /// The turn's output is with the kernel, but for connections that read too slowly.
     fn flush(&mut self) {
+        if !self.turn.is_empty() {
+            let now = (self.clock)();
+            self.turn.drain(..).for_each(|received| self.deliveries.record(now.saturating_sub(received)));
+        }
         self.state.flush();
     }
 }
@@ -119,7 +122,6 @@ mod tests {
 
     #[test]
     fn only_what_is_delivered_for_the_first_time_has_a_time() {
-        let seq = Seq::at(1_000).0;
         let deliver = |stored: Option<Stored>| {
             Event::Deliver(Outgoing {
                 bytes: Arc::from(&b""[..]),
@@ -128,11 +130,11 @@ mod tests {
                 number: None,
             })
         };
-        let stored = |again| Some(Stored { seq, prev: 0, again, regular: false });
-        assert_eq!(delivered_after(&deliver(stored(false)), 1_007), Some(7));
-        assert_eq!(delivered_after(&deliver(stored(false)), 900), Some(0), "the clock went back");
-        assert_eq!(delivered_after(&deliver(stored(true)), 1_007), None);
-        assert_eq!(delivered_after(&deliver(None), 1_007), None);
-        assert_eq!(delivered_after(&Event::TakeOver, 1_007), None);
+        let stored = |again, received| Some(Stored { seq: 9, prev: 0, again, regular: false, received });
+        assert_eq!(received(&deliver(stored(false, Some(1_000)))), Some(1_000));
+        assert_eq!(received(&deliver(stored(true, Some(1_000)))), None);
+        assert_eq!(received(&deliver(stored(false, None))), None, "a copy");
+        assert_eq!(received(&deliver(None)), None);
+        assert_eq!(received(&Event::TakeOver), None);
     }
 }

@@ -128,7 +128,7 @@ impl TestHost {
         let mut complete = Vec::new();
         godwit_wire::stanza::splice(&mut complete, &bytes, extra.as_bytes());
         self.archive.push((seq, complete));
-        let stored = Some(Stored { seq, prev, again: false, regular: true });
+        let stored = Some(Stored { seq, prev, again: false, regular: true, received: None });
         let event = Event::Deliver(Outgoing {
             bytes: Arc::from(bytes),
             extra: extra.into_bytes().into(),
