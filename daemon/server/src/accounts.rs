@@ -66,7 +66,12 @@ impl Access<'_> {
             }
             Request::AccountList { after } => self.list(after.as_deref()),
             Request::ArchivePurge { jid, before_ms } => self.purge(&self.address(jid)?, *before_ms),
-            Request::Status | Request::Sessions { .. } | Request::StoreVerify | Request::StoreVerifying => {
+            Request::Status
+            | Request::Sessions { .. }
+            | Request::StoreVerify
+            | Request::StoreVerifying
+            | Request::Checkpoint
+            | Request::CheckpointDone { .. } => {
                 Err(Failure::new(FailureKind::Request, "this needs a running daemon"))
             }
         }

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod admin;
 pub mod alloc;
+pub mod backup;
 pub mod certificates;
 pub mod cli;
 pub mod config;

@@ -8,6 +8,7 @@
 
 mod batch;
 pub mod cf;
+mod checkpoint;
 mod examine;
 mod expiry;
 mod gone;

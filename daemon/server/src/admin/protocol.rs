@@ -5,12 +5,14 @@
 pub use super::overload::OverloadStatus;
 pub use super::store_status::{ArchiveStatus, StoreStatus};
 use crate::alloc::Memory;
+use crate::backup::Done;
 use crate::limits::Ceiling;
 use crate::memory::Owners;
 use godwit_modules::inspect::Inspection;
 use godwit_modules::traced::Traced;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::PathBuf;
 use zeroize::Zeroize;
 
 /// Longest request, in bytes.
@@ -66,6 +68,13 @@ pub enum Request {
         jid: String,
         /// Only those that are older.
         before_ms: Option<u64>,
+    },
+    /// Make a checkpoint of the store, to be copied from; removes an earlier one → [`Answer::Checkpoint`].
+    Checkpoint,
+    /// Remove the checkpoint; note the backup that was made from it.
+    CheckpointDone {
+        /// The backup, unless it failed.
+        backup: Option<Done>,
     },
     /// → [`Answer::Status`].
     Status,
@@ -129,6 +138,7 @@ pub enum Answer {
     Status(Box<Status>),
     Sessions(Sessions),
     Verifying(Verifying),
+    Checkpoint(Checkpoint),
     Purged { messages: u64 },
 }
 
@@ -207,6 +217,21 @@ pub struct SessionRow {
     pub inactive: bool,
     /// Shard that serves it.
     pub shard: u16,
+}
+
+/// A checkpoint that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// When it was begun; what was acknowledged before is in it.
+    pub at_ms: u64,
+    /// Largest sequence number that it holds at least.
+    pub head: u64,
+    /// Domains served.
+    pub domains: Vec<String>,
 }
 
 /// A verification of the store.
@@ -297,6 +322,9 @@ pub struct Status {
     pub stuck: Vec<String>,
     /// The last reload, if there was one.
     pub reload: Option<ReloadStatus>,
+    /// The last backup, if there was one.
+    #[serde(default)]
+    pub backup: Option<Done>,
 }
 
 /// How many share a sync.

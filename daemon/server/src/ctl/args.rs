@@ -1,4 +1,5 @@
 //! The command line of `godwitctl`.
+pub use super::backup_args::Backup;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -42,6 +43,9 @@ pub enum Command {
     /// Remove stored messages.
     #[command(subcommand)]
     Archive(Archive),
+    /// Make, list, verify and restore backups.
+    #[command(subcommand)]
+    Backup(Backup),
     /// Show the daemon's state.
     Status(Json),
     /// Show who is online.

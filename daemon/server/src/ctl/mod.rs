@@ -8,6 +8,8 @@ mod account_passwd;
 mod account_remove;
 mod archive_purge;
 pub mod args;
+mod backup;
+mod backup_args;
 mod exit;
 mod limits;
 mod offline;
@@ -35,6 +37,7 @@ pub fn run(ctl: &Ctl) -> ExitCode {
         Command::Account(Account::List(args)) => account_list::run(ctl, args),
         Command::Account(Account::Inspect(args)) => account_inspect::run(ctl, args),
         Command::Archive(Archive::Purge(args)) => archive_purge::run(ctl, args),
+        Command::Backup(backup) => backup::run(ctl, backup),
         Command::Status(args) => status::run(ctl, args),
         Command::Store(Store::Verify(args)) => store_verify::run(ctl, args),
         Command::Sessions(args) => sessions::run(ctl, args),

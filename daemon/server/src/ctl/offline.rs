@@ -1,11 +1,13 @@
 //! Accounts without a daemon: opens the store itself. Small caches; it is open for one command.
 use crate::accounts::Access;
 use crate::admin::protocol::{Answer, Failure, Operations, Request};
+use crate::backup::checkpoint;
 use crate::config::Config;
 use crossbeam_channel::{Sender, bounded};
 use godwit_modules::{inspect, removal, traced};
 use godwit_store::{Clock, Opened, Outcome, Owner, Sink, StoreError, Submit, Tx, TxError};
 use godwit_wire::Jid;
+use std::path::PathBuf;
 
 /// Block cache and memtables, in bytes: the least that RocksDB works well with.
 const CACHE_BYTES: usize = 8 << 20;
@@ -15,6 +17,8 @@ pub(super) struct Offline {
     opened: Opened<Sender<Outcome>>,
     settings: godwit_modules::Settings,
     clock: Clock,
+    data_dir: PathBuf,
+    domains: Vec<String>,
 }
 
 struct Tell;
@@ -37,7 +41,10 @@ impl Offline {
         let clock = godwit_edge::clock::system();
         let opened = godwit_store::open(&config.store_dir(), &options, clock.clone(), Box::new(Tell))?;
         // The secret is for logins, of which there are none here.
-        Ok(Offline { opened, settings: crate::run::hub_settings(config, [0; 32]), clock })
+        let (data_dir, domains) =
+            (config.data_dir.clone(), config.domains.iter().map(ToString::to_string).collect());
+        let settings = crate::run::hub_settings(config, [0; 32]);
+        Ok(Offline { opened, settings, clock, data_dir, domains })
     }
 
     /// Closes the store; what was done is durable already.
@@ -48,6 +55,13 @@ impl Offline {
 
 impl Operations for Offline {
     fn call(&self, request: Request) -> Result<Answer, Failure> {
+        match request {
+            Request::Checkpoint => {
+                return checkpoint::make(&self.opened.store, &self.data_dir, (self.clock)(), &self.domains);
+            }
+            Request::CheckpointDone { backup } => return checkpoint::done(&self.data_dir, backup.as_ref()),
+            _ => {}
+        }
         let commit = |tx: Tx| {
             let (tell, told) = bounded(1);
             match self.opened.writer.submit(tx, tell) {

@@ -48,6 +48,15 @@ fn text(status: &Status) -> String {
         lines.push(("reload", format!("{how} at {}", time(reload.at_ms))));
         lines.extend(reload.lines.iter().map(|line| ("", line.clone())));
     }
+    let backup = match &status.backup {
+        Some(backup) => {
+            let (at, size) = (time(backup.at_ms), bytes(backup.bytes));
+            let ago = span(status.now_ms.saturating_sub(backup.at_ms));
+            format!("{} in {}, at {at} ({ago} ago), {size}", backup.id, backup.place)
+        }
+        None => "never: godwitctl backup create DIR".into(),
+    };
+    lines.push(("backup", backup));
     for (name, count) in &status.counters {
         lines.push((name, count.to_string()));
     }

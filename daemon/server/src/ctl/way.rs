@@ -150,7 +150,7 @@ fn unreachable(socket: &Path, error: &std::io::Error) -> Failed {
     ))
 }
 
-fn config(file: &Path) -> Result<Config, Failed> {
+pub(super) fn config(file: &Path) -> Result<Config, Failed> {
     Config::load(file).map_err(|problems| {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         Failed::because(format!("{}: {}", file.display(), lines.join("\n")))

@@ -2,6 +2,7 @@
 use super::process::Process;
 use crate::admin::protocol::{OverloadStatus, ReloadStatus};
 use crate::alloc::Memory;
+use crate::backup::Done;
 use crate::limits::Ceiling;
 use crate::memory::Owners;
 use godwit_edge::ShardStats;
@@ -68,6 +69,8 @@ pub struct Facts {
     pub log_lines_dropped: u64,
     /// Threads that the watchdog found stuck.
     pub stuck: Vec<String>,
+    /// The last backup.
+    pub backup: Option<Done>,
     /// The last reload.
     pub reload: Option<ReloadStatus>,
 }

@@ -108,6 +108,16 @@ pub(super) const STORE: &[Metric] = &[
     gauge("godwit_store_stalled", "1 while writes wait for the background or are slowed down.", |f, s| {
         s.one(f.store_background.is_some_and(|background| background.stopped || background.slowed_to > 0))
     }),
+    gauge(
+        "godwit_backup_last_success_timestamp_seconds",
+        "When the last backup's checkpoint was made, since 1970; 0 if there was none.",
+        |f, s| s.one(f.backup.as_ref().map_or(0.0, |backup| backup.at_ms as f64 / 1000.0)),
+    )
+    .seconds(),
+    gauge("godwit_backup_last_size_bytes", "Bytes of the last backup's files.", |f, s| {
+        s.one(f.backup.as_ref().map_or(0, |backup| backup.bytes))
+    })
+    .bytes(),
     gauge("godwit_disk_free_bytes", "Space that is left on the device of the data directory.", |f, s| {
         s.one(f.disk_bytes.map_or(f64::NAN, |(free, _)| free as f64))
     })

@@ -5,6 +5,7 @@ use super::secrets::Secrets;
 use super::shards::{Mailboxes, Server};
 use super::workers::Workers;
 use crate::admin::protocol::ReloadStatus;
+use crate::backup::Done;
 use crate::certificates;
 use crate::config::Config;
 use crate::limits::{self, Ceiling, Derived, Machine, derive, raise_descriptors};
@@ -65,6 +66,8 @@ pub(super) struct Daemon {
     pub(super) reload: Mutex<Option<ReloadStatus>>,
     pub(super) pacer: Mutex<Pacer>,
     pub(super) verification: Verification,
+    /// The last backup; held while a checkpoint is made or removed.
+    pub(super) backup: Mutex<Option<Done>>,
 }
 
 /// The shards' threads.
@@ -100,6 +103,7 @@ impl Daemon {
 
         make_data_dir(&config)?;
         let secrets = Secrets::of(&config.data_dir);
+        let last_backup = crate::backup::last(&config.data_dir);
         let secret = secrets.server().map_err(|e| trouble("secret")(&e))?;
         let files = certificates::files(&config.certificates);
         let certificates = Arc::new(Certificates::load(&files).map_err(|errors| lines(&errors))?);
@@ -140,6 +144,7 @@ impl Daemon {
             reload: Mutex::default(),
             pacer: Mutex::default(),
             verification: Verification::default(),
+            backup: Mutex::new(last_backup),
         };
         let threads = daemon.start_shards(&Arc::new(tls), listeners)?;
         Ok((Arc::new(daemon), threads))

@@ -1,6 +1,7 @@
 //! The daemon from start to stop: `daemon.rs` starts the parts, this file waits for signals and stops them.
 
 mod account;
+mod checkpoint;
 mod daemon;
 mod metrics;
 mod operations;

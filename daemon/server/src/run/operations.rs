@@ -26,6 +26,8 @@ impl Operations for Daemon {
                 let oldest = whole_from(&self.hub.settings().archive, (self.clock)());
                 self.verification.start(Arc::clone(&self.store), oldest).map(Answer::Verifying)
             }
+            Request::Checkpoint => self.checkpoint(),
+            Request::CheckpointDone { backup } => self.checkpoint_done(backup),
             Request::StoreVerifying => self.verification.look().map(Answer::Verifying),
             accounts => self.account(&accounts),
         }
@@ -68,7 +70,9 @@ impl Daemon {
             | Request::Status
             | Request::Sessions { .. }
             | Request::StoreVerify
-            | Request::StoreVerifying => {}
+            | Request::StoreVerifying
+            | Request::Checkpoint
+            | Request::CheckpointDone { .. } => {}
         }
         Ok(answer)
     }

@@ -34,6 +34,7 @@ impl Daemon {
             log_lines_dropped: self.logging.dropped(),
             stuck: locked(&self.stuck).clone(),
             reload: locked(&self.reload).clone(),
+            backup: locked(&self.backup).clone(),
         }
     }
 

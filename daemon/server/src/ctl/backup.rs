@@ -1,0 +1,175 @@
+//! `godwitctl backup create|list|verify|restore`.
+use super::args::{Backup, Ctl};
+use super::backup_args::{Create, List, Restore, Verify};
+use super::exit::Failed;
+use super::table::{bytes, table, time};
+use super::way::{self, Found, Way};
+use super::{json, odd, print};
+use crate::admin::protocol::{Answer, Checkpoint, Request};
+use crate::backup::create::About;
+use crate::backup::{self, BackupError, Created, Done, Manifest, Repository};
+use crate::verify::whole_from;
+use godwit_store::schema::SCHEMA_VERSION;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+pub(super) fn run(ctl: &Ctl, command: &Backup) -> Result<(), Failed> {
+    match command {
+        Backup::Create(args) => create(ctl, args),
+        Backup::List(args) => list(args),
+        Backup::Verify(args) => verify(ctl, args),
+        Backup::Restore(args) => restore(ctl, args),
+    }
+}
+
+impl From<BackupError> for Failed {
+    fn from(error: BackupError) -> Failed {
+        Failed::because(error)
+    }
+}
+
+fn create(ctl: &Ctl, args: &Create) -> Result<(), Failed> {
+    let way = way::any(ctl)?;
+    if let Way::Done(code) = way {
+        return super::done(code);
+    }
+    // Before anything is asked of the daemon: a directory that cannot be written is the usual mistake.
+    let repository = Repository::open(&args.dir, true)?;
+    let Answer::Checkpoint(checkpoint) = way.call(Request::Checkpoint)? else { return Err(odd()) };
+    let made = copy(&repository, &checkpoint);
+    let done = made.as_ref().ok().map(|made| Done {
+        id: made.manifest.id.clone(),
+        place: std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone()).display().to_string(),
+        at_ms: made.manifest.created_ms,
+        bytes: made.manifest.bytes(),
+        new_bytes: made.new_bytes,
+    });
+    let told = way.call(Request::CheckpointDone { backup: done.clone() });
+    clear();
+    made?;
+    told?;
+    let removed = args.keep.map(|keep| repository.prune(keep as usize)).transpose()?.unwrap_or(0);
+    if let Some(done) = done {
+        let (all, new) = (bytes(done.bytes), bytes(done.new_bytes));
+        super::said(&format!("backup {} in {}: {all}, of which {new} were new,", done.id, done.place), &way);
+        if removed > 0 {
+            let _ = writeln!(io::stderr(), "godwitctl: {removed} older backups removed");
+        }
+        if args.form.json {
+            print(&json(&done)?)?;
+        }
+    }
+    way.close()
+}
+
+fn copy(repository: &Repository, checkpoint: &Checkpoint) -> Result<Created, BackupError> {
+    let about = About {
+        at_ms: checkpoint.at_ms,
+        domains: checkpoint.domains.clone(),
+        head: checkpoint.head,
+        schema: SCHEMA_VERSION,
+    };
+    backup::create(repository, &checkpoint.directory, &checkpoint.data_dir, &about, &mut progress("copied"))
+}
+
+fn list(args: &List) -> Result<(), Failed> {
+    let all = Repository::open(&args.dir, false)?.manifests()?;
+    if args.form.json {
+        return print(&json(&all)?);
+    }
+    let row = |one: &Manifest| {
+        let domains = one.domains.join(", ");
+        vec![one.id.clone(), time(one.created_ms), bytes(one.bytes()), one.host.clone(), domains]
+    };
+    print(&table(&["ID", "MADE", "SIZE", "HOST", "DOMAINS"], &all.iter().map(row).collect::<Vec<_>>()))
+}
+
+fn verify(ctl: &Ctl, args: &Verify) -> Result<(), Failed> {
+    let repository = Repository::open(&args.dir, false)?;
+    let manifest = repository.manifest(args.id.as_deref())?;
+    let mut wrong = backup::verify(&repository, &manifest, &mut progress("read"))?;
+    if args.restoring && wrong.is_empty() {
+        // Without a configuration nothing is taken to have expired.
+        let archive = way::config(&ctl.config)
+            .ok()
+            .map(|config| crate::run::hub_settings(&config, [0; 32]).archive)
+            .unwrap_or_default();
+        let oldest = whole_from(&archive, (godwit_edge::clock::system())());
+        wrong =
+            backup::verify::verify_by_restoring(&repository, &manifest, oldest, &mut progress("restored"))?;
+    }
+    clear();
+    if wrong.is_empty() {
+        let (id, files, size) = (&manifest.id, manifest.files.len(), bytes(manifest.bytes()));
+        let how = if args.restoring { "restored and read: it" } else { "read:" };
+        let _ = writeln!(io::stderr(), "godwitctl: backup {id} ({files} files, {size}) {how} is whole");
+        return Ok(());
+    }
+    Err(Failed::because(format!("backup {} is DAMAGED\n{}", manifest.id, wrong.join("\n"))))
+}
+
+fn restore(ctl: &Ctl, args: &Restore) -> Result<(), Failed> {
+    let repository = Repository::open(&args.dir, false)?;
+    let manifest = repository.manifest(args.id.as_deref())?;
+    let (into, served) = match &args.into {
+        Some(into) => (into.clone(), None),
+        None => match way::find(ctl)? {
+            Found::Daemon(_) => {
+                return Err(Failed::because(
+                    "a daemon is running on that data directory: stop it first, or name another with --into",
+                ));
+            }
+            Found::Done(code) => return super::done(code),
+            Found::Config(config) => {
+                let served: Vec<String> = config.domains.iter().map(ToString::to_string).collect();
+                (config.data_dir.clone(), Some(served))
+            }
+        },
+    };
+    backup::restore(&repository, &manifest, &into, &mut progress("restored"))?;
+    clear();
+    let mut out = io::stderr();
+    let (id, there, size) = (&manifest.id, into.display(), bytes(manifest.bytes()));
+    let _ = writeln!(out, "godwitctl: backup {id} ({size}) restored into {there}");
+    for domain in manifest.domains.iter().filter(|one| served.as_ref().is_some_and(|all| !all.contains(one)))
+    {
+        let _ = writeln!(
+            out,
+            "godwitctl: its accounts of {domain} cannot log in: server.domains has no {domain}"
+        );
+    }
+    owner(&into);
+    Ok(())
+}
+
+/// Root restores for somebody else, as a rule.
+fn owner(into: &Path) {
+    if rustix::process::geteuid().is_root() {
+        let there = into.display();
+        let _ = writeln!(
+            io::stderr(),
+            "godwitctl: restored by root: if the daemon runs as godwit, chown -R godwit:godwit {there}"
+        );
+    }
+}
+
+/// Shows how far it is, on a terminal.
+fn progress(what: &'static str) -> impl FnMut(u64, u64) {
+    let mut shown = None;
+    move |done, of| {
+        let mut out = io::stderr();
+        let percent = done.saturating_mul(100) / of.max(1);
+        if shown != Some(percent) && out.is_terminal() {
+            shown = Some(percent);
+            // Progress that cannot be shown is none.
+            let _ = write!(out, "\r{percent} % of {} {what}", bytes(of)).and_then(|()| out.flush());
+        }
+    }
+}
+
+fn clear() {
+    let mut out = io::stderr();
+    if out.is_terminal() {
+        let _ = write!(out, "\r\x1b[K").and_then(|()| out.flush());
+    }
+}
