@@ -78,7 +78,8 @@ async def test_the_next_backup_copies_what_is_new_and_old_ones_go(own_daemon, tm
     for number in range(30):
         daemon.add_account(f"user{number}@localhost", PASSWORD)
     place = tmp_path / "backups"
-    made = [json.loads((await ctl(daemon, "backup", "create", str(place), "--json")).stdout) for _ in range(2)]
+    create = ("backup", "create", str(place), "--json")
+    made = [json.loads((await ctl(daemon, *create)).stdout) for _ in range(2)]
     assert made[0]["new_bytes"] == made[0]["bytes"] and made[1]["new_bytes"] < made[0]["new_bytes"]
     listed = json.loads((await ctl(daemon, "backup", "list", str(place), "--json")).stdout)
     assert [one["id"] for one in listed] == [one["id"] for one in made]

@@ -1,5 +1,5 @@
-//! A consistent copy of the open store, as RocksDB makes it: table files by hard link, so that it costs no space
-//! and no time at first.
+//! A consistent copy of the open store, as RocksDB makes it: table files by hard link, so that it costs no
+//! space and no time at first.
 
 use std::path::Path;
 

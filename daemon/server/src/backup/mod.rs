@@ -1,8 +1,8 @@
-//! Backups of the store: a directory that keeps every file once, by its checksum, and a manifest for each backup.
+//! Backups of the store: a directory that keeps every file once, by checksum, and a manifest for each backup.
 //!
 //! ```text
 //! DIR/objects/SHA256    one file of a store; shared by all backups that hold it
-//! DIR/ID.json           a backup: which files, under which names; written last, so that it is whole or not there
+//! DIR/ID.json           a backup: which files, under which names; written last, so it is whole or not there
 //! DIR/lock              held while something is written or removed
 //! ```
 //!

@@ -49,6 +49,7 @@ fn facts() -> Facts {
         log_lines_dropped: 0,
         stuck: Vec::new(),
         reload: None,
+        backup: None,
     }
 }
 
