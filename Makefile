@@ -9,7 +9,7 @@ ccache := $(if $(wildcard /usr/lib/ccache),/usr/lib/ccache:)
 export PATH := $(GODWIT_CACHE)/cargo/bin:$(HOME)/.cargo/bin:$(ccache)$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: run test deps build release generate lint audit fuzz-short e2e
+.PHONY: run test test-ansible deps build release deb generate lint audit fuzz-short e2e
 .PHONY: perf bench sim sim-seed sim-planted crash clean help
 
 run:        ## install what is missing, build, start a server for `localhost`; Ctrl-C stops it
@@ -28,6 +28,11 @@ build:      ## godwitd and godwitctl, dev profile
 release:    ## the same, optimised, in $CARGO_TARGET_DIR/release
 	cargo build --release -p godwit-server
 
+deb:        ## the Debian package, in dist/ (VERSION=… for another version than Cargo.toml's)
+	@cargo build --quiet --release -p godwit-server --bins
+	@cargo run --quiet -p godwit-server --example manual -- "$$CARGO_TARGET_DIR/manual"
+	@packaging/deb/build "$$CARGO_TARGET_DIR/release" "$$CARGO_TARGET_DIR/manual"
+
 generate:   ## write anew what is made from the code: tables, the example configuration
 	GODWIT_GENERATE=1 cargo test --quiet -p godwit-server --test generated
 
@@ -42,6 +47,11 @@ fuzz-short: ## the fuzz targets, some seconds each
 
 e2e:        ## real clients over TLS
 	@tests/bin/suites e2e
+
+test-ansible: ## the package and the collection on Debian 12 and 13 in systemd-nspawn; root. ONLY=NAME: some
+	@tests/ansible/prepare all
+	@python=$(GODWIT_CACHE)/venv/bin/python; $$python tests/ansible/hosts.py $$python -m pytest tests/ansible \
+	  -c tests/ansible/pytest.ini $(if $(ONLY),-k $(ONLY))
 
 sim:        ## the whole server in one thread, faults by seed; SEEDS=N (1000), FIRST=N
 	@cargo run --quiet -p godwit-sim --bin seeds -- $(or $(SEEDS),1000) $(or $(FIRST),1)
