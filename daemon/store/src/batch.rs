@@ -75,6 +75,18 @@ pub(crate) fn build<'t>(
     built
 }
 
+/// What becomes of a round that was not written: what had nothing to write has not failed.
+pub(crate) fn failed<'t>(
+    round: impl Iterator<Item = &'t Tx>,
+    outcomes: Vec<Outcome>,
+    error: &TxError,
+) -> Vec<Outcome> {
+    let outcome = |(tx, built): (&Tx, Outcome)| {
+        if tx.ops.is_empty() && tx.guards.is_empty() { built } else { Err(error.clone()) }
+    };
+    round.zip(outcomes).map(outcome).collect()
+}
+
 /// Sequence numbers for a transaction's appends.
 fn number(tx: &Tx, now_ms: u64, sequencer: &mut Sequencer) -> Outcome {
     let appends = tx.ops.iter().filter(|op| matches!(op, Op::Append { .. }));

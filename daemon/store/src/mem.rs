@@ -179,7 +179,7 @@ impl<C> MemStore<C> {
                 Fault::Full => TxError::Full("fault injected".into()),
                 Fault::Failed => TxError::Failed("fault injected".into()),
             };
-            return round.iter().map(|_| Err(error.clone())).collect();
+            return batch::failed(round.iter().map(|(tx, _)| tx), built.outcomes, &error);
         }
         writing.sequencer.wrote(true);
         let writes = std::mem::take(&mut target.writes);

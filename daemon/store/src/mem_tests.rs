@@ -68,6 +68,17 @@ fn a_fault_waits_for_a_round_that_writes() {
 }
 
 #[test]
+fn what_had_nothing_to_write_does_not_fail_with_its_round() {
+    let (store, mut seen) = (MemStore::new(), Seen::default());
+    store.fail_next(Fault::Full);
+    store.submit(put("a", "1"), 1).unwrap();
+    store.submit(Tx::default(), 2).unwrap();
+    store.round(5, &mut seen);
+    assert!(matches!(seen.0[0].1, Err(TxError::Full(_))));
+    assert_eq!(seen.0[1], (2, Ok(vec![])));
+}
+
+#[test]
 fn guards_see_earlier_transactions_of_their_round() {
     let (store, mut seen) = (MemStore::new(), Seen::default());
     for completion in [1, 2] {

@@ -237,15 +237,16 @@ impl<C> Work<C> {
     }
 
     fn commit<'t>(&mut self, round: impl Iterator<Item = &'t Tx> + Clone) -> Vec<Outcome> {
-        let all = round.clone().count();
         let mut batch = match self.shared.store.batch() {
             Ok(batch) => batch,
             Err(error) => {
                 self.sequencer.wrote(false);
-                return vec![Err(TxError::Failed(error.to_string())); all];
+                let nothing = vec![Ok(Vec::new()); round.clone().count()];
+                return batch::failed(round, nothing, &TxError::Failed(error.to_string()));
             }
         };
-        let built = batch::build(round, (self.clock)(), &mut self.sequencer, &mut self.gone, &mut batch);
+        let built =
+            batch::build(round.clone(), (self.clock)(), &mut self.sequencer, &mut self.gone, &mut batch);
         points::pass("store::before_write");
         let written = self.write(batch, &built);
         if built.writes {
@@ -255,7 +256,7 @@ impl<C> Work<C> {
             Ok(()) => built.outcomes,
             Err(error) => {
                 self.gone.take_back(&built.purged);
-                vec![Err(error); all]
+                batch::failed(round, built.outcomes, &error)
             }
         }
     }

@@ -96,6 +96,9 @@ pub fn many_until(
                 if enough(&failure) {
                     next.store(end, Ordering::Relaxed);
                 }
+                if report.failures.len() < FAILURES_SHOWN_MAX {
+                    tell(format!("seed {seed} failed: {failure}"));
+                }
                 report.failures.insert(seed, failure);
             }
             report.took = began.elapsed();
