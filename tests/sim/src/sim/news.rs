@@ -16,6 +16,8 @@ use std::sync::atomic::Ordering;
 /// What such a client says of itself; the hash proves nothing, so that each is asked.
 pub(crate) const CAPS: &str =
     "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:client' ver='x'/>";
+/// With so much room for what is unacknowledged, items as small as these always find some.
+const ROOM_BYTES: u32 = 100_000;
 const NODE: &str = "urn:sim";
 const EVENT: &str = "http://jabber.org/protocol/pubsub#event";
 const INFO: &str = "http://jabber.org/protocol/disco#info";
@@ -79,8 +81,9 @@ impl Sim {
 
     /// Who is available and wants to know has been told the last item of its account and its contacts last.
     pub(crate) fn check_news(&mut self, rosters: &[BTreeMap<String, Item>]) {
-        // Notifications are dropped for a client that has no room for them.
-        if self.server.hub.counters.shed.load(Ordering::Relaxed) + self.shed > 0 {
+        // A client that has no room for them is not told: of last items none that would take half of it.
+        let shed = self.server.hub.counters.shed.load(Ordering::Relaxed) + self.shed;
+        if shed > 0 || self.plan.config.stream.unacked_bytes_max < ROOM_BYTES {
             return;
         }
         let items: Vec<Option<u64>> = (0..NAMES.len()).map(|account| self.item(account)).collect();
