@@ -5,6 +5,7 @@ use crate::listen::Listener;
 use crate::logs::Seldom;
 use crate::refuse::Refused;
 use crate::slots::Slots;
+use crate::stage::Stage;
 use crate::tls::Tls;
 use crate::{Ceiling, Entry, ShardHost};
 use godwit_session::{ConnId, Connection, Millis};
@@ -79,10 +80,11 @@ impl Doors {
     }
 
     /// Is there something to accept at once? And if not, when is there something to be done here?
-    pub(crate) fn waiting(&self) -> (bool, Option<Millis>) {
+    pub(crate) fn waiting(&self, stage: &Stage) -> (bool, Option<Millis>) {
         let ready = self.doors.iter().any(|door| door.ready);
-        let next = [self.paused_until, self.refused.due()].into_iter().flatten().min();
-        (ready && self.paused_until.is_none(), next)
+        let closed = stage.closed_until().filter(|_| ready);
+        let next = [self.paused_until, closed, self.refused.due()].into_iter().flatten().min();
+        (ready && self.paused_until.is_none() && closed.is_none(), next)
     }
 
     /// A connection is gone.
@@ -102,18 +104,20 @@ impl Doors {
             return;
         }
         self.paused_until = None;
-        // Those who knock wait in the kernel: who is let in is served soon, and not all of them at the end.
-        if core.shaking.len() >= core.limits.handshakes_waiting_max {
+        let mut room = core.stage.room(core.now);
+        if room == 0 {
             core.stats.accept_delayed.add(usize::from(self.doors.iter().any(|door| door.ready)));
-            return;
         }
         for index in 0..self.doors.len() {
-            for _ in 0..core.limits.accepts_per_turn_max {
+            for _ in 0..core.limits.accepts_per_turn_max.min(room) {
                 let Some(door) = self.doors.get_mut(index).filter(|door| door.ready) else { break };
                 let entry = door.entry;
                 core.stats.accepts.add(1);
                 match door.socket.accept() {
-                    Ok((stream, peer)) => self.admit(registry, conns, core, stream, peer, entry),
+                    Ok((stream, peer)) => {
+                        room = room.saturating_sub(1);
+                        self.admit(registry, conns, core, stream, peer, entry);
+                    }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => door.ready = false,
                     Err(error) => {
                         if self.accept_failed(core, &error) {

@@ -23,9 +23,9 @@ pub struct EdgeLimits {
     pub accepts_per_turn_max: usize,
     /// Connections in the handshake served in a turn; open ones are all served in each turn.
     pub handshakes_per_turn_max: usize,
-    /// Connections that have something to be read of their handshake and wait for their turn, above which no
-    /// further one is accepted: after an outage all come at once, and are let in as they can be served.
-    pub handshakes_waiting_max: usize,
+    /// Connections without a session that a shard lets in whatever the pace of logins is; more only as that
+    /// allows, see `stage.rs`.
+    pub strangers_min: usize,
     /// Notes handled in a turn.
     pub notes_per_turn_max: usize,
     /// Connections told to close in a turn when the shard stops.
@@ -44,7 +44,7 @@ impl Default for EdgeLimits {
             connections_max: usize::MAX,
             accepts_per_turn_max: 64,
             handshakes_per_turn_max: 16,
-            handshakes_waiting_max: 256,
+            strangers_min: 256,
             notes_per_turn_max: 4096,
             closings_per_turn_max: 1024,
             accept_pause_ms: 500,

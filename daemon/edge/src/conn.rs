@@ -121,6 +121,8 @@ pub(crate) struct Conn {
     pub(crate) peer_closed: bool,
     /// Our close_notify is in the queue.
     pub(crate) notified: bool,
+    /// It had no session yet.
+    pub(crate) stranger: bool,
 }
 impl Conn {
     pub(crate) fn new(
@@ -156,6 +158,7 @@ impl Conn {
             told: false,
             peer_closed: false,
             notified: false,
+            stranger: true,
         }
     }
 

@@ -5,6 +5,7 @@
 use crate::config::{EdgeLimits, Random};
 use crate::conn::{Conn, Link, Phase};
 use crate::logs::Named;
+use crate::stage::Stage;
 use crate::stats::ShardStats;
 use crate::timer::{Tick, Wheel};
 use crate::tls::{Tls, TlsConfig};
@@ -59,6 +60,7 @@ pub(crate) struct Core<H> {
     pub(crate) now: Millis,
     pub(crate) wheel: Wheel,
     pub(crate) outputs: Outputs,
+    pub(crate) stage: Stage,
     /// Open connections to read from.
     pub(crate) ready: VecDeque<ConnId>,
     /// Connections in the handshake to read from: they cost far more each, so they wait in a line of their
@@ -104,6 +106,10 @@ impl<H: ShardHost> Core<H> {
 
     /// After a machine acted: it may want input again, wait for something else, or have said very much.
     fn look_again(&mut self, at: ConnId, conn: &mut Conn) {
+        if conn.stranger && conn.machine.bound().is_some() {
+            conn.stranger = false;
+            self.stage.done();
+        }
         self.queue(at, conn);
         self.arm(at, conn);
         let said = self.outputs.get(conn.turn).map_or(0, |output| output.plain.len());

@@ -15,6 +15,7 @@ mod output;
 mod refuse;
 pub mod shard;
 mod slots;
+mod stage;
 pub mod stats;
 pub mod timer;
 pub mod tls;

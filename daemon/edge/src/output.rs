@@ -76,6 +76,9 @@ impl<H: ShardHost> Core<H> {
             self.stats.tls_ended(tls.version());
         }
         self.stats.ended(conn.why);
+        if conn.stranger {
+            self.stage.gone();
+        }
         tracing::debug!(
             shard = self.number, conn = %Named(at), peer = %conn.peer(), entry = ?conn.entry, why = ?conn.why,
             "connection closed"

@@ -13,6 +13,7 @@ use crate::listen::Listener;
 use crate::logs::Named;
 use crate::mailbox::{Control, Inbox, Mailbox};
 use crate::slots::Slots;
+use crate::stage::Stage;
 use crate::stats::ShardStats;
 use crate::timer::{Tick, Wheel};
 use crate::tls::TlsConfig;
@@ -87,6 +88,7 @@ impl<H: ShardHost> Shard<H> {
             now,
             wheel: Wheel::new(now),
             outputs: Outputs::default(),
+            stage: Stage::new(config.limits.strangers_min, now),
             ready: VecDeque::new(),
             shaking: VecDeque::new(),
             input: vec![0; INPUT_BYTES].into_boxed_slice(),
@@ -162,7 +164,7 @@ impl<H: ShardHost> Shard<H> {
 
     /// How long there is nothing to do unless something comes.
     fn idle_ms(&self) -> Millis {
-        let (knocked, accept_again) = self.doors.waiting();
+        let (knocked, accept_again) = self.doors.waiting(&self.core.stage);
         let telling = self.stopping.as_ref().is_some_and(|stopping| stopping.told < self.conns.span());
         let core = &self.core;
         let busy = !core.ready.is_empty() || !core.shaking.is_empty() || !core.outputs.is_empty();
@@ -336,6 +338,7 @@ impl<H: ShardHost> Core<H> {
     pub(crate) fn opened(&mut self, at: ConnId, conn: &mut Conn) {
         let peer = conn.peer();
         self.stats.accepted.add(1);
+        self.stage.came();
         conn.phase_until = self.wheel.tick(self.now + self.settings.handshake_ms_max);
         self.arm(at, conn);
         self.host.opened(at, peer.ip(), conn.entry);

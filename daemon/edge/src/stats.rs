@@ -62,7 +62,7 @@ pub struct ShardStats {
     pub refused_full: Count,
     /// Closed at once: no memory for it.
     pub refused_memory: Count,
-    /// Times that nobody was accepted, because enough handshakes waited.
+    /// Times that nobody was accepted, because enough connections were on their way to a session.
     pub accept_delayed: Count,
     /// Closed at once: the host did not admit the address.
     pub refused_host: Count,

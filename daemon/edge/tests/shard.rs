@@ -70,8 +70,7 @@ fn two_thousand_connections() {
 #[test]
 fn a_storm_is_let_in_as_it_can_be_served() {
     const MANY: usize = 100;
-    let limits =
-        EdgeLimits { handshakes_waiting_max: 2, handshakes_per_turn_max: 1, ..EdgeLimits::default() };
+    let limits = EdgeLimits { strangers_min: 2, ..EdgeLimits::default() };
     let server = Setup { limits, ..Setup::default() }.start();
     // All have spoken before the first is accepted.
     let hold = server.seen.lock().unwrap();

@@ -8,7 +8,7 @@ pub struct OverloadStatus {
     pub refused_connections: u64,
     /// Connections refused at the ceiling of memory.
     pub refused_memory: u64,
-    /// Times that a shard let nobody in for a moment, because enough handshakes waited.
+    /// Times that a shard let nobody in for a moment, because enough were on their way to a session.
     pub delayed: u64,
     /// Times that accepting failed for want of descriptors or of the kernel's memory.
     pub starved: u64,
@@ -37,7 +37,7 @@ impl OverloadStatus {
             (
                 "accept",
                 format!(
-                    "delayed {} times while handshakes waited; the kernel's queue was full {} times",
+                    "delayed {} times while others logged in; the kernel's queue was full {} times",
                     self.delayed, self.backlog_overflows
                 ),
             ),

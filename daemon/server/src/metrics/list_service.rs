@@ -49,7 +49,7 @@ pub(super) const SERVICE: &[Metric] = &[
     .by("reason"),
     counter(
         "godwit_accept_delays",
-        "Times that a shard let nobody in for a moment, because enough handshakes waited.",
+        "Times that a shard let nobody in for a moment, because enough were on their way to a session.",
         |f, s| s.one(f.overload.delayed),
     ),
     counter(
