@@ -10,7 +10,7 @@ export PATH := $(GODWIT_CACHE)/cargo/bin:$(HOME)/.cargo/bin:$(ccache)$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: run test test-ansible deps build release deb generate lint audit fuzz-short e2e
-.PHONY: perf bench sim sim-seed sim-planted crash clean help
+.PHONY: perf bench sim sim-seed sim-planted crash image test-image clean help
 
 run:        ## install what is missing, build, start a server for `localhost`; Ctrl-C stops it
 	@tests/bin/deps build
@@ -72,6 +72,15 @@ bench:      ## Godwit beside Prosody and ejabberd on this machine; installs them
 
 crash:      ## kills and power losses under load, nothing acknowledged may be lost; KILLS=200 for a full run
 	@tests/bin/suites crash
+
+image:      ## a hardened disk image in image/out, with what an update takes; image/README.md
+	@tests/bin/deps build
+	@image/bin/build
+
+test-image: ## boots the built image in QEMU: limits, clients, power cuts, updates; about half an hour
+	@tests/bin/deps all
+	@[ -e image/out/SHA256SUMS ] || image/bin/build
+	$(GODWIT_CACHE)/venv/bin/python -m pytest tests/image -c tests/image/pytest.ini
 
 clean:      ## remove what was built and what `make run` made
 	rm -rf .run tests/e2e/node/node_modules
