@@ -90,6 +90,9 @@ pub struct Client {
     /// The server has taken note of it: from now on all messages come in the archive's order. (Before, those
     /// to the full JID come at once, and those that waited come when the client is available.)
     pub reading: bool,
+    /// Presence was sent again after a resumption: the server may have it twice, and which of the two comes
+    /// back cannot be told, so that `reading` says nothing.
+    pub presence_again: bool,
     /// When it connects again.
     pub retry_at: u64,
     /// Resumed, and the replay may not be through.
@@ -133,6 +136,7 @@ impl Client {
             presence: None,
             presence_id: String::new(),
             reading: false,
+            presence_again: false,
             retry_at: 0,
             replaying: false,
             gives_up: false,
@@ -196,6 +200,7 @@ impl Client {
         self.counts.previd = None;
         self.lineage = None;
         (self.presence, self.roster, self.reading) = (None, None, false);
+        self.presence_again = false;
         self.asked.clear();
         self.query = None;
         self.news.clear();

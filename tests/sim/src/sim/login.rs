@@ -105,6 +105,7 @@ impl Client {
             notes.hit(Point::ResentAfterResume);
             notes.ledger.signals_late(self.me);
             self.query_again();
+            self.presence_again |= self.queue.iter().any(|queued| queued.xml.starts_with("<presence id="));
         }
         let again: Vec<u8> = self.queue.iter().flat_map(|queued| queued.xml.bytes()).collect();
         notes.say(|| format!("{} > again: {}", self.jid(), String::from_utf8_lossy(&again)));

@@ -106,7 +106,7 @@ impl Client {
                 // One from memory may come between those from the archive when the session becomes available.
                 self.message_to_us(message, false, notes);
             }
-            _ => self.message_to_us(node, self.reading, notes),
+            _ => self.message_to_us(node, self.reading && !self.presence_again, notes),
         }
     }
 
