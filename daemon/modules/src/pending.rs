@@ -100,7 +100,10 @@ impl Hub {
     fn handle(&self, origin: &Origin, stanza: &Stanza, now: Millis) -> Effects {
         let settings = self.settings();
         let cx = self.cx(&settings, origin, now);
-        let handled = catch_unwind(AssertUnwindSafe(|| crate::route::route(&cx, stanza)));
+        let handled = catch_unwind(AssertUnwindSafe(|| {
+            godwit_store::points::pass("hub::stanza");
+            crate::route::route(&cx, stanza)
+        }));
         match handled {
             Ok(Ok(fx)) => fx,
             Ok(Err(error)) => self.refuse(stanza, &error, fate_of(&error)),

@@ -3,7 +3,8 @@
 //!
 //! What happens where comes from the environment variable `FAILPOINTS`, in the notation of the crate `fail`:
 //! `store::before_write=17*off->return` dies at the 18th passing, as suddenly as by `kill -9`. Other actions
-//! (`sleep(50)`, `pause`) are for widening a window by hand.
+//! (`sleep(50)`, `pause`) are for widening a window by hand. In the test of the alerts they make a writer or
+//! a shard hang, and `panic` a module fail.
 
 /// While this one is set, nothing is synced: what a crash test must then find out.
 #[cfg(feature = "failpoints")]
