@@ -149,7 +149,8 @@ class Guest:
             [
                 *("ssh", "-i", self.key, "-p", str(self.ssh_port), "-o", "StrictHostKeyChecking=no"),
                 *("-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes"),
-                *("-o", "ConnectTimeout=60", "-o", "IdentitiesOnly=yes", f"{user}@127.0.0.1", *command),
+                *("-o", "ConnectTimeout=60", "-o", "IdentitiesOnly=yes", "--", f"{user}@127.0.0.1"),
+                *command,
             ],
             input=data,
             capture_output=True,
