@@ -126,7 +126,7 @@ impl Derived {
         rows.add(Sysctl, "net.core.somaxconn", &[self.backlog_max], AtLeast, why, NET);
         let why = "as many in TCP's handshake as may wait for accept; then come SYN cookies";
         rows.add(Sysctl, "net.ipv4.tcp_max_syn_backlog", &[self.syn_backlog_max], AtLeast, why, IP);
-        let why = "pages: 6 KiB of buffers for each connection on the average; few are active";
+        let why = "pages: 5 KiB of buffers for each connection on the average; few are active";
         rows.add(Sysctl, "net.ipv4.tcp_mem", &self.tcp_pages, Exactly, why, IP);
         let buffer = [4_096, 16_384, self.socket_buffer_max];
         let why = "stanzas are small: it begins with 16 KiB, and grows only while it is used";
@@ -177,7 +177,7 @@ impl Derived {
     fn daemon(&self, rows: &mut Rows) {
         use Need::AtLeast;
         use Place::Daemon;
-        let why = "half of the memory at 16 KiB: 4 kernel slab, 2 idle, 6 socket buffers, 4 work";
+        let why = "half of the memory at 16 KiB: 5 kernel slab, 2 idle, 5 socket buffers, 4 work";
         rows.add(Daemon, "limits.connections_max", &[self.connections_max], AtLeast, why, OWN);
         let why = "the daemon's part of that, the store's and 48 MiB; above it no connection is taken";
         rows.add(Daemon, "limits.memory_mb", &[self.resident_max / MIB], AtLeast, why, OWN);
