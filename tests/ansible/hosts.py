@@ -102,7 +102,7 @@ class Host:
         command = f"echo $$ >{self.group}/cgroup.procs && exec systemd-nspawn --quiet --boot --keep-unit"
         command += f" --register=no --machine={self.name} --directory={self.root} --link-journal=no"
         command += " --resolv-conf=off --timezone=off --console=pipe"
-        command += f" --network-namespace-path=/run/netns/{self.name}"
+        command += f" --network-namespace-path=/run/netns/{self.name} --capability=CAP_NET_ADMIN"
         # Sysctls of the network are the host's own; all others are the machine's and stay read-only.
         environment = {**os.environ, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}
         self.process = subprocess.Popen(
