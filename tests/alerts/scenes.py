@@ -191,6 +191,15 @@ def passwords_are_guessed(scene):
     scene.resolved()
 
 
+def backups_stop(scene):
+    """None was ever made; then one is."""
+    daemon = scene.daemon()
+    with scene.broken("GodwitBackupOverdue"):
+        pass
+    daemon.ctl("backup", "create", str(scene.directory / "backup"))
+    scene.resolved()
+
+
 def daemon_dies(scene):
     """It is killed again and again, and then it stays away."""
     daemon = scene.daemon()
@@ -206,6 +215,24 @@ def daemon_dies(scene):
     scene.resolved()
 
 
+def busy(scene):
+    """Nothing is wrong: a minute of ordinary clients and of chat, for the picture of the dashboard."""
+    daemon = scene.daemon(registration={"in_band": True, "per_address_per_hour_max": 0})
+    addr = ["--addr", f"127.0.0.1:{daemon.tls_port}"]
+    for load in (
+        "register --count 60",
+        "rtb --sessions 40 --speed 60 --seconds 20",
+        "chat --pairs 10 --window 1 --sm --seconds 25",
+        "offline --users 20 --messages 20",
+    ):
+        name, *options = load.split()
+        command = [binary("godwit-load"), *addr, name, *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{load}: {done.stdout[-800:]}{done.stderr[-800:]}"
+    daemon.ctl("backup", "create", str(scene.directory / "backup"))
+    time.sleep(5)
+
+
 SCENES = [
     store_hangs,
     commits_slow,
@@ -215,6 +242,7 @@ SCENES = [
     certificate_runs_out,
     connections_run_out,
     passwords_are_guessed,
+    backups_stop,
     daemon_dies,
 ]
 
