@@ -49,5 +49,7 @@ def draw(prometheus, start, end, path, instances=".+"):
             axis.set_ylim(bottom=0)
         if drawn:
             axis.legend(fontsize=5, loc="best", framealpha=0.4, ncols=1 + drawn // 5)
+    for axis in axes.flat[len(panels) :]:
+        axis.axis("off")
     figure.tight_layout()
     figure.savefig(path, dpi=70)

@@ -216,13 +216,13 @@ def daemon_dies(scene):
 
 
 def busy(scene):
-    """Nothing is wrong: a minute of ordinary clients and of chat, for the picture of the dashboard."""
+    """Nothing is wrong: logins, chat, messages for who is away; for the picture of the dashboard."""
     daemon = scene.daemon(registration={"in_band": True, "per_address_per_hour_max": 0})
     addr = ["--addr", f"127.0.0.1:{daemon.tls_port}"]
     for load in (
         "register --count 60",
-        "rtb --sessions 40 --speed 60 --seconds 20",
-        "chat --pairs 10 --window 1 --sm --seconds 25",
+        "login --logins 60",
+        "chat --pairs 10 --window 1 --sm --seconds 20",
         "offline --users 20 --messages 20",
     ):
         name, *options = load.split()
