@@ -158,7 +158,8 @@ def fire(picture):
         if picture:
             import panels
 
-            panels.draw(prometheus, began, time.time(), picture)
+            if not acts[0].error:
+                panels.draw(prometheus, began, time.time(), picture)
             print(*acts[0].lines, sep="\n")
             return int(not acts[0].error), int(bool(acts[0].error))
     return outcome(acts, watch)
