@@ -154,7 +154,8 @@ pub fn derive(machine: Machine) -> Derived {
         packets_max: packets_room.min(connections_max / 128).clamp(1_000, 16_384),
         conntrack_max: (connections_max + connections_max / 4 + 65_536).max(262_144),
         mappings_max: (ram / (64 * KIB)).clamp(65_530, 1 << 24),
-        service_memory_max: ram - budget.system,
+        // The kernel counts pages, and what is read back is compared.
+        service_memory_max: (ram - budget.system) / PAGE_BYTES * PAGE_BYTES,
         resident_max: budget.base
             + budget.cache
             + budget.memtables
@@ -174,7 +175,8 @@ fn divide(ram: u64, shards: u64) -> Budget {
     let cache = (ram / CACHE_SHARE).clamp(16 * MIB, 65_536 * MIB);
     let memtables = (ram / MEMTABLE_SHARE).clamp(MEMTABLES_MIN, MEMTABLES_MAX);
     let tables = (ram / (4 * MIB)).clamp(256, 8_192) * TABLE_BYTES;
-    let rest = ram.saturating_sub(system + base + cache + memtables + tables);
+    // The page is what rounding service_memory_max may take.
+    let rest = ram.saturating_sub(system + PAGE_BYTES + base + cache + memtables + tables);
     Budget { system, base, cache, memtables, tables, connections: (ram / CONNECTIONS_SHARE).min(rest) }
 }
 
@@ -227,6 +229,13 @@ mod tests {
         assert!(derived.descriptors_max > derived.connections_max);
         assert!(derived.nr_open >= derived.descriptors_max);
         assert!(derived.file_max > derived.descriptors_max);
+    }
+
+    /// The kernel rounds memory.max down to pages, and 7/8 of a machine are seldom whole ones.
+    #[test]
+    fn the_service_has_whole_pages_of_memory() {
+        let derived = derive(Machine { ram_bytes: 2_062_987_264 + 4_096, cores: 2 });
+        assert_eq!(derived.service_memory_max % PAGE_BYTES, 0);
     }
 
     #[test]
