@@ -13,13 +13,14 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 /// Token of the waker; listeners and waker have generation 0, which no connection has.
 pub(crate) const WAKER: Token = Token(u32::MAX as usize);
 
 /// Connections have one token for their whole life; one epoll registration is all they cost.
-fn token(at: ConnId) -> Token {
+pub(crate) fn token(at: ConnId) -> Token {
     Token((at.generation as usize) << 32 | at.slot as usize)
 }
 
@@ -70,6 +71,16 @@ impl Doors {
     pub(crate) fn close(&mut self) {
         self.doors.clear();
         self.paused_until = None;
+    }
+
+    /// Its listeners, for the hand-over.
+    pub(crate) fn listeners(&self) -> Vec<(Entry, RawFd)> {
+        self.doors.iter().map(|door| (door.entry, door.socket.as_raw_fd())).collect()
+    }
+
+    /// Counts a connection that was accepted by the binary before, whatever the ceiling is now.
+    pub(crate) fn took_over(&self) {
+        self.ceiling.enter_anyway();
     }
 
     /// The poll says that somebody knocks at a listener.

@@ -4,15 +4,21 @@
 //! the box's time.
 use godwit_session::Millis;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970, never less than what it gave before.
 pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 
 /// The system's time as it was at this call, carried on by the monotonic clock.
-#[allow(clippy::disallowed_methods)] // This is where the clock that is passed in comes from.
 pub fn system() -> Clock {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    system_from(0)
+}
+
+/// The same, and never less than this moment: a clock goes on from another one's.
+#[allow(clippy::disallowed_methods)] // This is where the clock that is passed in comes from.
+pub fn system_from(least: Millis) -> Clock {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_1970 = now.max(Duration::from_millis(least));
     let start = Instant::now();
     Arc::new(move || {
         let now = since_1970.saturating_add(start.elapsed());

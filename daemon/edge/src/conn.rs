@@ -7,6 +7,7 @@ use crate::tls::Tls;
 use crate::{Ended, Entry};
 use godwit_session::{Connection, Millis};
 use mio::net::TcpStream;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// What is between the socket and the machine.
@@ -23,7 +24,7 @@ impl Link {
 }
 
 /// How far the end of a connection has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Phase {
     /// Not begun.
     Live,
@@ -59,6 +60,17 @@ impl Spill {
     /// Bytes held, the box included.
     pub(crate) fn memory(&self) -> usize {
         size_of::<Spill>() + self.tail.capacity() + self.plain.capacity() + self.out.capacity()
+    }
+
+    /// For the hand-over: an incomplete record, what was not read of the decrypted bytes, what was not sent.
+    pub(crate) fn parts(&self) -> [&[u8]; 3] {
+        [&self.tail, &self.plain, self.waiting()]
+    }
+
+    /// From these; `None` if there is nothing in them.
+    pub(crate) fn of(tail: Vec<u8>, plain: Vec<u8>, out: Vec<u8>, progress: Millis) -> Option<Box<Spill>> {
+        let spill = Spill { tail, plain, out, sent: 0, progress };
+        (!spill.is_empty()).then(|| Box::new(spill))
     }
 
     fn is_empty(&self) -> bool {

@@ -56,6 +56,8 @@ pub(crate) struct Core<H> {
     pub(crate) tls: Arc<TlsConfig>,
     pub(crate) stats: Arc<ShardStats>,
     pub(crate) random: Random,
+    /// The shard comes to rest: a machine that learns that all is sent would go on. It is told later.
+    pub(crate) held: bool,
     /// The time of this turn.
     pub(crate) now: Millis,
     pub(crate) wheel: Wheel,

@@ -1,9 +1,11 @@
 //! The seam between a shard and what it serves.
+use godwit_session::image::Pieces;
 use godwit_session::{ConnId, Connection, Event, Millis};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// Which listener a connection came in by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Entry {
     /// Plain, STARTTLS required.
     StartTls,
@@ -12,7 +14,7 @@ pub enum Entry {
 }
 
 /// What is wrong with a connection that ends, for logs and metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Ended {
     ByPeer,
@@ -50,6 +52,10 @@ pub trait ShardHost: godwit_session::Host {
     /// Bytes of the sessions that have no connection now, for the memory account.
     fn memory(&self) -> usize {
         0
+    }
+    /// At rest: what the host has to hand over to the next binary besides the connections, as bytes.
+    fn image(&mut self) -> Pieces {
+        Pieces::default()
     }
     /// Called once at the end of each turn of the loop, after all output was written: batched work (posts to
     /// other shards) goes out.

@@ -8,7 +8,7 @@ use godwit_session::Millis;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
 /// Options of the sockets.
@@ -86,6 +86,13 @@ pub fn inherited(
         listeners.push(Listener { entry, socket: socket.try_clone()?.into() });
     }
     Ok(listeners)
+}
+
+/// A listening socket of the binary before this one, by its descriptor's number; the caller gives it away.
+pub fn handed_over(entry: Entry, fd: RawFd) -> io::Result<Listener> {
+    let socket = TcpListener::from(crate::sys::adopt_socket(fd)?);
+    socket.local_addr()?;
+    Ok(Listener { entry, socket })
 }
 
 fn bind_all(

@@ -8,11 +8,12 @@
 //! out of a bounded queue (the store's writer), or is a delivery that a sending client paid for with an
 //! inbound stanza, of which `Settings::inflight_max` may be open. [`Mailbox::len`] is there for status and
 //! alarms.
+use crate::handover::{Exported, Hold};
 use crate::listen::Listener;
 use godwit_session::{Millis, Settings};
 use mio::Waker;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the server tells a shard itself.
@@ -31,7 +32,16 @@ pub enum Control {
         /// The time.
         deadline: Millis,
     },
+    /// Take in less from outside, or all again.
+    Hold(Hold),
+    /// How many handshakes have begun and are not over?
+    Shaking(Box<dyn FnOnce(usize) + Send>),
+    /// Everything that the shard's connections are, as data. Only at rest.
+    Export(Box<dyn FnOnce(Exported) + Send>),
 }
+
+/// A shard that is not at rest has no number of notes that are done with.
+const BUSY: u64 = u64::MAX;
 
 struct Queue<N> {
     notes: VecDeque<N>,
@@ -42,6 +52,9 @@ struct Queue<N> {
 struct Shared<N> {
     queue: Mutex<Queue<N>>,
     len: AtomicUsize,
+    /// Notes ever sent, and of those, done with; [`BUSY`] while the shard is not at rest.
+    posted: AtomicU64,
+    settled: AtomicU64,
     waker: Waker,
 }
 impl<N> Shared<N> {
@@ -63,19 +76,19 @@ impl<N> Clone for Mailbox<N> {
 impl<N> Mailbox<N> {
     /// Sends one note.
     pub fn send(&self, note: N) {
-        self.put(|queue| queue.notes.push_back(note));
+        self.put(1, |queue| queue.notes.push_back(note));
     }
 
     /// Sends all of them with one lock and at most one wake, and leaves the buffer empty for its next use.
     pub fn send_batch(&self, notes: &mut Vec<N>) {
         if !notes.is_empty() {
-            self.put(|queue| queue.notes.extend(notes.drain(..)));
+            self.put(notes.len(), |queue| queue.notes.extend(notes.drain(..)));
         }
     }
 
     /// Tells the shard itself something.
     pub fn control(&self, control: Control) {
-        self.put(|queue| queue.controls.push(control));
+        self.put(0, |queue| queue.controls.push(control));
     }
 
     /// Notes waiting.
@@ -88,8 +101,20 @@ impl<N> Mailbox<N> {
         self.len() == 0
     }
 
-    fn put(&self, put: impl FnOnce(&mut Queue<N>)) {
+    /// Notes that were ever sent to the shard.
+    pub fn posted(&self) -> u64 {
+        self.shared.posted.load(Ordering::Acquire)
+    }
+
+    /// Of those, the ones that are done with, and what came of them is, too; `None` while the shard is not
+    /// at rest ([`Hold::All`]). Read before [`Mailbox::posted`] of any shard.
+    pub fn settled(&self) -> Option<u64> {
+        Some(self.shared.settled.load(Ordering::Acquire)).filter(|count| *count != BUSY)
+    }
+
+    fn put(&self, notes: usize, put: impl FnOnce(&mut Queue<N>)) {
         let mut queue = self.shared.lock();
+        self.shared.posted.fetch_add(notes as u64, Ordering::Release);
         put(&mut queue);
         self.shared.len.store(queue.notes.len(), Ordering::Relaxed);
         let wake = std::mem::replace(&mut queue.asleep, false);
@@ -108,8 +133,19 @@ pub(crate) struct Inbox<N> {
 impl<N> Inbox<N> {
     pub(crate) fn new(waker: Waker) -> (Inbox<N>, Mailbox<N>) {
         let queue = Queue { notes: VecDeque::new(), controls: Vec::new(), asleep: false };
-        let shared = Arc::new(Shared { queue: Mutex::new(queue), len: AtomicUsize::new(0), waker });
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(queue),
+            len: AtomicUsize::new(0),
+            posted: AtomicU64::new(0),
+            settled: AtomicU64::new(BUSY),
+            waker,
+        });
         (Inbox { shared: Arc::clone(&shared) }, Mailbox { shared })
+    }
+
+    /// The shard is at rest, with so many notes done; `None`: it is not.
+    pub(crate) fn settle(&self, notes: Option<u64>) {
+        self.shared.settled.store(notes.unwrap_or(BUSY), Ordering::Release);
     }
 
     /// Called before sleeping: `false` if something waits, and then the shard must not sleep.

@@ -36,7 +36,7 @@ impl<H: ShardHost> Core<H> {
             return true;
         }
         if conn.waiting() == 0 {
-            if std::mem::take(&mut conn.wrote) {
+            if !self.held && std::mem::take(&mut conn.wrote) {
                 if std::mem::take(&mut conn.congested) {
                     self.stats.congested.sub(1);
                 }

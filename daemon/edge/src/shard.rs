@@ -8,6 +8,7 @@ use crate::accept::{Doors, WAKER, conn_id};
 use crate::config::ShardConfig;
 use crate::conn::{Conn, Phase};
 use crate::core::Core;
+use crate::handover::{Adoption, Hold};
 use crate::input::INPUT_BYTES;
 use crate::listen::Listener;
 use crate::logs::Named;
@@ -47,18 +48,20 @@ struct Stopping {
 
 /// One shard. Made on any thread, run on its own.
 pub struct Shard<H: ShardHost> {
-    poll: Poll,
+    pub(crate) poll: Poll,
     events: Events,
-    inbox: Inbox<H::Note>,
-    notes: VecDeque<H::Note>,
+    pub(crate) inbox: Inbox<H::Note>,
+    pub(crate) notes: VecDeque<H::Note>,
     controls: Vec<Control>,
     due: Vec<(u32, Tick)>,
     clock: crate::Clock,
-    doors: Doors,
-    conns: Slots<Conn>,
-    core: Core<H>,
+    pub(crate) doors: Doors,
+    pub(crate) conns: Slots<Conn>,
+    pub(crate) core: Core<H>,
     stopping: Option<Stopping>,
     trim_at: Millis,
+    pub(crate) hold: Hold,
+    pub(crate) adoption: Option<Adoption>,
 }
 impl<H: ShardHost> Shard<H> {
     /// A shard that serves these listeners, and the way to reach it.
@@ -85,6 +88,7 @@ impl<H: ShardHost> Shard<H> {
             tls,
             stats,
             random: config.random,
+            held: false,
             now,
             wheel: Wheel::new(now),
             outputs: Outputs::default(),
@@ -110,6 +114,8 @@ impl<H: ShardHost> Shard<H> {
             core,
             stopping: None,
             trim_at: now + TRIM_MS,
+            hold: Hold::None,
+            adoption: None,
         };
         Ok((shard, mailbox))
     }
@@ -124,6 +130,7 @@ impl<H: ShardHost> Shard<H> {
 
     /// Runs until [`Control::Stop`] has been obeyed.
     pub fn run(mut self) -> io::Result<H> {
+        self.adopt_now()?;
         while self.turn()? {}
         Ok(self.core.host)
     }
@@ -136,10 +143,15 @@ impl<H: ShardHost> Shard<H> {
         self.core.stats.beat(self.core.now);
         self.take_events();
         self.take_notes();
-        self.read();
-        self.doors.accept(self.poll.registry(), &mut self.conns, &mut self.core);
-        self.take_due();
-        let stopped = self.stop();
+        let mut stopped = false;
+        if self.hold != Hold::All {
+            self.read();
+            if self.hold == Hold::None {
+                self.doors.accept(self.poll.registry(), &mut self.conns, &mut self.core);
+            }
+            self.take_due();
+            stopped = self.stop();
+        }
         for _ in 0..ROUNDS_MAX {
             if !self.settle() {
                 break;
@@ -150,6 +162,7 @@ impl<H: ShardHost> Shard<H> {
             self.trim();
         }
         self.core.stats.connections.set(self.conns.len() as u64);
+        self.inbox.settle(self.is_at_rest().then(|| self.core.stats.notes.get()));
         Ok(!(stopped || self.stopping.is_some() && self.conns.len() == 0))
     }
 
@@ -164,7 +177,12 @@ impl<H: ShardHost> Shard<H> {
 
     /// How long there is nothing to do unless something comes.
     fn idle_ms(&self) -> Millis {
-        let (knocked, accept_again) = self.doors.waiting(&self.core.stage);
+        if self.hold == Hold::All {
+            let rests = self.core.outputs.is_empty() && self.notes.is_empty() && self.inbox.may_sleep();
+            return if rests { HEARTBEAT_MS_MAX } else { 0 };
+        }
+        let open = self.hold == Hold::None;
+        let (knocked, accept_again) = if open { self.doors.waiting(&self.core.stage) } else { (false, None) };
         let telling = self.stopping.as_ref().is_some_and(|stopping| stopping.told < self.conns.span());
         let core = &self.core;
         let busy = !core.ready.is_empty() || !core.shaking.is_empty() || !core.outputs.is_empty();
@@ -198,14 +216,14 @@ impl<H: ShardHost> Shard<H> {
             let Some(conn) = self.conns.get(at) else { continue };
             if event.is_writable() {
                 conn.blocked = false;
-                if conn.waiting() > 0 {
+                if conn.waiting() > 0 && !self.core.held {
                     self.core.outputs.of(at, &mut conn.turn);
                 }
             }
             conn.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
             conn.read_closed |= event.is_read_closed() || event.is_error();
             // A reset is noticed even while nothing is read.
-            if event.is_error() && !conn.wants_input(self.core.limits.queue_low) {
+            if event.is_error() && !self.core.held && !conn.wants_input(self.core.limits.queue_low) {
                 self.core.doom(at, conn, Ended::Io);
             }
             self.core.queue(at, conn);
@@ -242,6 +260,9 @@ impl<H: ShardHost> Shard<H> {
                     }
                 }
             }
+            Control::Hold(hold) => self.hold(hold),
+            Control::Shaking(tell) => tell(self.shaking()),
+            Control::Export(tell) => tell(self.export()),
             Control::Deafen => self.doors.close(),
             Control::Measure => {
                 let waiting = self.core.host.memory();

@@ -83,6 +83,36 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Fills an empty table with tenants under their own ids: none below generation 1 or twice in a slot, and
+    /// none beyond so many slots. `false` if one is; then the table is not to be used.
+    pub(crate) fn restore(&mut self, slots_max: u32, tenants: impl IntoIterator<Item = (ConnId, T)>) -> bool {
+        for (id, tenant) in tenants {
+            if id.slot >= slots_max {
+                return false;
+            }
+            while id.slot >= self.span() {
+                self.grow();
+            }
+            let Some(slot) = self.slot(id.slot) else { return false };
+            if id.generation == 0 || matches!(slot.state, State::Used(_)) {
+                return false;
+            }
+            *slot = Slot { generation: id.generation, state: State::Used(tenant) };
+            self.used += 1;
+        }
+        self.free = None;
+        for at in (0..self.span()).rev() {
+            let next = self.free;
+            if let Some(slot) = self.slot(at)
+                && let State::Free { next: place } = &mut slot.state
+            {
+                *place = next;
+                self.free = Some(at);
+            }
+        }
+        true
+    }
+
     /// The connection of this id, if it is still there.
     pub(crate) fn get(&mut self, id: ConnId) -> Option<&mut T> {
         let slot = self.slot(id.slot)?;
@@ -145,6 +175,25 @@ mod tests {
             assert!(slots.insert(|_| Some(at)).is_some());
         }
         assert_eq!(slots.span(), CHUNK * 3);
+    }
+
+    #[test]
+    fn a_table_is_restored_with_its_ids() {
+        let mut slots = Slots::new();
+        let at = |slot, generation| ConnId { slot, generation };
+        assert!(slots.restore(1_000, [(at(3, 7), 'a'), (at(300, 1), 'b')]));
+        assert_eq!((slots.len(), slots.get(at(3, 7))), (2, Some(&mut 'a')));
+        let free = 0..slots.span() - 2;
+        let others: Vec<_> = free.map(|_| slots.insert(|_| Some('x')).expect("placed")).collect();
+        assert_eq!(
+            (slots.span(), slots.get(at(300, 1))),
+            (3 * CHUNK, Some(&mut 'b')),
+            "free slots are found"
+        );
+        assert!(others.iter().all(|id| id.slot != 3 && id.slot != 300));
+        assert!(!Slots::new().restore(1_000, [(at(3, 7), 'a'), (at(3, 8), 'b')]), "twice");
+        assert!(!Slots::new().restore(1_000, [(at(1_000, 1), 'a')]), "beyond the bound");
+        assert!(!Slots::new().restore(1_000, [(at(1, 0), 'a')]), "nobody's generation");
     }
 
     #[test]

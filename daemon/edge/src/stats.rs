@@ -133,6 +133,11 @@ impl ShardStats {
         }
     }
 
+    /// A connection with TLS came from the binary before.
+    pub(crate) fn tls_taken_over(&self, version: Option<TlsVersion>) {
+        version.map_or(&self.handshaking, |version| self.open(version)).add(1);
+    }
+
     /// A connection with TLS is no more; `version`: nothing if its handshake was never completed.
     pub(crate) fn tls_ended(&self, version: Option<TlsVersion>) {
         version.map_or(&self.handshaking, |version| self.open(version)).sub(1);

@@ -14,6 +14,7 @@ use crate::module::{Cx, unreadable};
 use crate::row::Row;
 use godwit_store::{Cf, Owner, Range, Read, Seq, StoreError, schema};
 use godwit_wire::{Condition, StanzaError};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
@@ -45,7 +46,7 @@ pub struct Backlog {
 }
 
 /// Messages to an account in its archive beyond a frontier, counted from there on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
     rows: u64,
     bytes: u64,

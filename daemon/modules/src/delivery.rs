@@ -6,6 +6,7 @@
 //! the account is online and level with its archive the frontier is the newest message and both lists are
 //! nearly empty; an account that is offline has just the frontier.
 use crate::backlog::{Counted, Tally, Waiting};
+use crate::handover::DeliveryImage;
 use serde::{Deserialize, Serialize};
 
 /// Most positions listed in `owed` or in `done`. Beyond it new messages wait unlisted behind the frontier
@@ -56,6 +57,18 @@ impl Delivery {
     /// Bytes held besides itself.
     pub(crate) fn memory(&self) -> usize {
         (self.owed.capacity() + self.done.capacity() + self.own.capacity()) * size_of::<u64>()
+    }
+
+    /// All of it.
+    pub(crate) fn image(&self) -> DeliveryImage {
+        let Delivery { frontier, owed, done, head, beyond, own } = self.clone();
+        DeliveryImage { frontier, owed, done, head, beyond, own }
+    }
+
+    /// From that.
+    pub(crate) fn taken_over(image: DeliveryImage) -> Delivery {
+        let DeliveryImage { frontier, owed, done, head, beyond, own } = image;
+        Delivery { frontier, owed, done, head, beyond, own }
     }
 
     /// All pending messages are after this position, or listed in [`Delivery::owed`].

@@ -1,6 +1,7 @@
 //! Sessions from before the start whose clients have not come back yet: found at the start, forgotten when
 //! their time is up. Resuming one is `revive.rs`.
 use crate::durable::{self, Who};
+use crate::handover::GhostsImage;
 use crate::hub::{Hub, Origin};
 use crate::module::Closing;
 use crate::note::{Address, Poster};
@@ -33,6 +34,19 @@ impl Ghosts {
     /// At the start; the first session of this life will have this number.
     pub(crate) fn new(first: u64) -> Ghosts {
         Ghosts { due: Mutex::default(), next: AtomicU64::new(u64::MAX), first, came: Mutex::default() }
+    }
+
+    pub(crate) fn image(&self) -> GhostsImage {
+        let due = self.due.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let came = self.came.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        GhostsImage { due, first: self.first, came }
+    }
+
+    pub(crate) fn taken_over(image: GhostsImage) -> Ghosts {
+        let ghosts =
+            Ghosts { came: Mutex::new(image.came.into_iter().collect()), ..Ghosts::new(image.first) };
+        ghosts.add(image.due);
+        ghosts
     }
 
     /// A session comes back, or is given up, once. A second time it has ended meanwhile, as has one of this

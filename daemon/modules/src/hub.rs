@@ -194,11 +194,15 @@ pub struct Hub {
 impl Hub {
     /// A hub without a writer yet: give it one with [`Hub::attach`].
     pub fn new(outside: Outside, settings: Settings) -> Arc<Hub> {
+        Arc::new(Hub::bare(outside, settings))
+    }
+
+    pub(crate) fn bare(outside: Outside, settings: Settings) -> Hub {
         // Session numbers must not come again after a restart: milliseconds of the start, then a counter.
         let first = ((outside.clock)() << 22).max(1);
         let began = outside.store.head().0;
         let trace = Trace::new(outside.post.shards());
-        Arc::new(Hub {
+        Hub {
             outside,
             trace,
             ghosts: Ghosts::new(first),
@@ -214,7 +218,7 @@ impl Hub {
             unsaved: crate::unsaved::Unsaved::default(),
             failures: Throttle::new(60_000),
             registrations: Throttle::new(3_600_000),
-        })
+        }
     }
 
     /// The writing side of the store. Only the first call counts.

@@ -19,6 +19,7 @@ pub mod examination;
 pub mod feed;
 pub mod forward;
 mod ghosts;
+pub mod handover;
 mod host;
 pub mod hub;
 pub mod inquiry;

@@ -307,6 +307,12 @@ impl Registry {
         backlog
     }
 
+    /// Puts an account in, as it was in the binary before.
+    pub(crate) fn insert(&self, live: Live) {
+        let mut stripe = self.stripe(&live.bare);
+        stripe.live.insert(Arc::clone(&live.bare), Box::new(live));
+    }
+
     /// Visits every account, stripe by stripe; sees each account whole but not all at one moment.
     pub fn each(&self, visit: &mut dyn FnMut(&Live)) {
         for stripe in &self.stripes {

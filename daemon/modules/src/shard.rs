@@ -178,9 +178,19 @@ impl ShardState {
     pub(crate) fn detach(&mut self, bound: Box<Bound>, until: Millis) {
         let address = address_of(&bound);
         self.hub.detached(&address, Hub::detached_place(self.shard));
+        self.waits(bound, until);
+    }
+
+    /// Takes in a session that waits, as the registry knows already.
+    pub(crate) fn waits(&mut self, bound: Box<Bound>, until: Millis) {
         Counters::up(&self.hub.counters.detached);
         self.deadlines.insert((until, bound.id));
         self.waiting.insert(bound.id, Waiting { bound, until });
+    }
+
+    /// The sessions that wait.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (&Bound, Millis)> {
+        self.waiting.values().map(|waiting| (&*waiting.bound, waiting.until))
     }
 
     fn take_waiting(&mut self, session: SessionId) -> Option<Box<Bound>> {

@@ -19,6 +19,19 @@ impl Throttle {
         Throttle { window_ms, seen: Mutex::default() }
     }
 
+    /// Sources with the start of their window and the count in it.
+    pub(crate) fn image(&self) -> Vec<(IpAddr, u64, u32)> {
+        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.iter().map(|(source, &(start, count))| (*source, start, count)).collect()
+    }
+
+    /// From that.
+    pub(crate) fn taken_over(window_ms: u64, seen: Vec<(IpAddr, u64, u32)>) -> Throttle {
+        let seen =
+            seen.into_iter().take(ADDRESSES_MAX).map(|(source, start, count)| (source, (start, count)));
+        Throttle { window_ms, seen: Mutex::new(seen.collect()) }
+    }
+
     /// True if this source has used up its `max` in the present window (0: no limit).
     pub fn is_over(&self, source: Option<IpAddr>, max: u32, now: u64) -> bool {
         let Some(key) = key(source).filter(|_| max > 0) else { return false };

@@ -9,6 +9,7 @@ use crate::module::{Cx, Info, Module};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use godwit_wire::{IqType, Node, Stanza, StanzaError, Writer, ns};
+use serde::{Deserialize, Serialize};
 use sha1::{Digest as _, Sha1};
 use sha2::{Sha256, Sha512};
 use std::collections::HashMap;
@@ -29,12 +30,28 @@ const NOTIFY: &str = "+notify";
 pub struct EntityCaps;
 
 /// What a client can do, as far as it matters here.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "CapsImage", into = "CapsImage")]
 pub struct Caps {
     hash: Box<str>,
     ver: Box<str>,
     /// Nodes, sorted.
     wants: Arc<[Box<str>]>,
+}
+
+/// Its form in a hand-over: hash, `ver`, nodes.
+type CapsImage = (Box<str>, Box<str>, Vec<Box<str>>);
+
+impl From<CapsImage> for Caps {
+    fn from((hash, ver, wants): CapsImage) -> Caps {
+        Caps { hash, ver, wants: wants.into() }
+    }
+}
+
+impl From<Caps> for CapsImage {
+    fn from(Caps { hash, ver, wants }: Caps) -> CapsImage {
+        (hash, ver, wants.to_vec())
+    }
 }
 
 impl Caps {
@@ -77,7 +94,13 @@ impl Cache {
         Some(caps)
     }
 
-    fn put(&self, caps: &Arc<Caps>) {
+    /// Oldest generation first.
+    pub(crate) fn each(&self) -> Vec<Arc<Caps>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.old.values().chain(all.young.values()).cloned().collect()
+    }
+
+    pub(crate) fn put(&self, caps: &Arc<Caps>) {
         let key = (caps.hash.clone(), caps.ver.clone());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).put(key, Arc::clone(caps));
     }

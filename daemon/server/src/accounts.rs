@@ -68,6 +68,7 @@ impl Access<'_> {
             Request::ArchivePurge { jid, before_ms } => self.purge(&self.address(jid)?, *before_ms),
             Request::Status
             | Request::Sessions { .. }
+            | Request::Upgrade { .. }
             | Request::StoreVerify
             | Request::StoreVerifying
             | Request::Checkpoint

@@ -17,8 +17,9 @@ EXIT STATUS
 SIGNALS
   SIGTERM, SIGINT  stop: every stream is closed with <system-shutdown/>, the store is flushed. The second one
                    stops at once; nothing that was acknowledged is lost by that
-  SIGHUP           read configuration and certificates again. A wrong configuration changes nothing; the log
-                   and systemctl status say what is wrong
+  SIGHUP           let a binary that was newly installed take over, without disconnecting anybody (in-place
+                   upgrade); if there is none, read configuration and certificates again. A wrong one
+                   changes nothing; the log and systemctl status say what is wrong
 
 ENVIRONMENT
   GODWIT_LOG       goes before log.level, like info,godwit_edge=debug
@@ -32,7 +33,8 @@ FILES
 
 /// Godwit, an XMPP messaging daemon.
 #[derive(Debug, Parser)]
-#[command(name = "godwitd", version, about, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "godwitd", version = crate::version::version())]
+#[command(about, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
     /// Configuration file.
     #[arg(long, value_name = "FILE", default_value = "/etc/godwit/godwit.toml")]
@@ -44,6 +46,9 @@ pub struct Cli {
     /// Print a configuration with every key, its default and its documentation, and exit.
     #[arg(long)]
     pub example_config: bool,
+    /// Say whether this binary could take over from a running one (in-place upgrade), and exit.
+    #[arg(long, hide = true, conflicts_with_all = ["check", "example_config"])]
+    pub handover_check: bool,
 }
 
 /// Does what the command line says; `run` is the daemon.
@@ -53,11 +58,17 @@ pub fn main(cli: &Cli, run: impl FnOnce(&Path, Config) -> ExitCode) -> ExitCode 
     if cli.example_config {
         return print(&example());
     }
-    let load = if cli.check { Config::examine } else { Config::load };
+    let load = if cli.check || cli.handover_check { Config::examine } else { Config::load };
     let config = match load(&cli.config) {
         Ok(config) => config,
         Err(problems) => return refuse(&cli.config, &problems),
     };
+    if cli.handover_check {
+        return match serde_json::to_string(&crate::handover::check::Able::here(&config)) {
+            Ok(able) => print(&(able + "\n")),
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
     if !cli.check {
         return run(&cli.config, config);
     }

@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod cli;
 pub mod config;
 pub mod ctl;
+pub mod handover;
 pub mod heartbeat;
 pub mod limits;
 pub mod logging;
@@ -19,3 +20,4 @@ pub mod systemd;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod verify;
+pub mod version;

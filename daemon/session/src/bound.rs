@@ -7,6 +7,7 @@ use crate::csi::Held;
 use crate::order::Early;
 use crate::{Ledger, Settings};
 use godwit_wire::{Jid, rendered};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -15,11 +16,11 @@ use std::sync::Arc;
 const UNACKED_STANZAS_MAX: u32 = 16_384;
 
 /// Session number: unique within the store's life, never 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionId(pub u64);
 
 /// How stored messages reach the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FeedMode {
     /// Not yet, or no longer available for them.
     Off,
@@ -36,7 +37,7 @@ pub enum FeedMode {
 }
 
 /// The session's place in its account's archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feed {
     /// All stored messages up to here were sent to this session (or are not for it).
     pub last: u64,
@@ -47,16 +48,16 @@ pub struct Feed {
 }
 
 /// One stanza sent and not yet acknowledged by the client.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Unacked {
     /// A stored message: its position is enough.
     Stored(u64),
     /// Anything else, kept to be sent again after a resumption.
-    Inline(Arc<[u8]>),
+    Inline(#[serde(with = "crate::image::bytes")] Arc<[u8]>),
 }
 
 /// Stream management state (XEP-0198).
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Sm {
     /// Secret part of the resumption id.
     pub secret: [u8; 16],
@@ -68,7 +69,8 @@ pub struct Sm {
     pub acked: u32,
     /// What the store knows of it; there if the client may resume.
     pub ledger: Option<Ledger>,
-    /// What came too early while the session moved.
+    /// What came too early while the session moved. In a hand-over nothing is on its way, so this is empty.
+    #[serde(skip)]
     pub(crate) early: Option<Box<Early>>,
 }
 
@@ -80,20 +82,21 @@ impl Sm {
 }
 
 /// Positions in ascending order; boxed, because it is seldom needed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Positions {
     /// The positions.
     pub list: VecDeque<u64>,
 }
 
 /// A bound session.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Bound {
     /// Number.
     pub id: SessionId,
     /// The account in the store.
     pub owner: u64,
     /// Full JID.
+    #[serde(with = "crate::image::jid")]
     pub jid: Jid,
     /// Stanzas received since binding (or since `<enable/>`), modulo 2^32.
     pub received: u32,

@@ -8,9 +8,10 @@ use crate::replay::{Kept, Replay};
 use crate::{Bound, Cx, Event, Millis, Request, TlsSummary};
 use godwit_wire::element::Header;
 use godwit_wire::{Element, FrameKind, Framer, Scan, Scope};
+use serde::{Deserialize, Serialize};
 
 /// Where the connection is.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum State {
     /// From accept to a bound session; dropped then.
     Negotiating(Box<Negotiation>),
@@ -21,16 +22,18 @@ pub(crate) enum State {
 }
 
 /// Input that waits; there only while it does.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Buffers {
     /// The frame under way, as far as it has come; scanned already.
+    #[serde(with = "crate::image::bytes")]
     partial: Vec<u8>,
     /// What came while paused; not scanned.
+    #[serde(with = "crate::image::bytes")]
     stash: Vec<u8>,
 }
 
 /// What a bound session keeps about this connection of it. Goes with the connection.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Link {
     /// When bytes last came.
     pub last_seen: Millis,
@@ -55,19 +58,24 @@ pub(crate) struct Link {
     pub resuming: bool,
 }
 
-/// The machine. Small while idle: no buffer, no parser.
-#[derive(Debug)]
+/// The machine. Small while idle: no buffer, no parser. Serialised, it is the whole of what the next binary
+/// needs to go on (in-place upgrade).
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Connection {
     pub(crate) state: State,
+    #[serde(with = "crate::image::framer")]
     pub(crate) framer: Framer,
     /// Namespaces of the peer's stream header, if it declared any of its own.
+    #[serde(with = "crate::image::scope")]
     pub(crate) scope: Option<Box<Scope>>,
     buffers: Option<Box<Buffers>>,
     pub(crate) tls: Option<TlsSummary>,
     /// When [`Event::Tick`] is wanted.
     pub(crate) due: Millis,
     pub(crate) link: Link,
-    /// Stored messages that wait for their record, so that they need not be read again.
+    /// Stored messages that wait for their record, so that they need not be read again. The next binary reads
+    /// them again.
+    #[serde(skip)]
     pub(crate) kept: Option<Box<Kept>>,
 }
 

@@ -9,6 +9,7 @@
 use crate::connection::State;
 use crate::{Bound, Connection, Cx, Outgoing, Request, Unacked};
 use godwit_wire::{Element, MessageType, Node, Scope, Stanza, StreamCondition, ns, rendered};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -16,10 +17,25 @@ use std::sync::Arc;
 const HELD_STANZAS_MAX: usize = 512;
 
 /// What is held for an inactive client, oldest first.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "crate::image::Stanzas", into = "crate::image::Stanzas")]
 pub struct Held {
     list: VecDeque<Arc<[u8]>>,
     bytes: usize,
+}
+
+impl From<crate::image::Stanzas> for Held {
+    fn from(stanzas: crate::image::Stanzas) -> Held {
+        let mut held = Held::default();
+        stanzas.0.into_iter().for_each(|stanza| held.push(stanza.0));
+        held
+    }
+}
+
+impl From<Held> for crate::image::Stanzas {
+    fn from(held: Held) -> crate::image::Stanzas {
+        crate::image::Stanzas(held.list.into_iter().map(crate::image::Shared).collect())
+    }
 }
 
 impl Held {

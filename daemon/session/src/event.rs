@@ -2,11 +2,12 @@
 //! data.
 use crate::{Bound, Millis, Record, SessionId};
 use godwit_wire::{Jid, Stanza, StreamError, stanza::splice};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// A connection within its shard: slot and generation, so that a late note cannot hit the slot's next tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct ConnId {
     /// Slot.
     pub slot: u32,
@@ -16,7 +17,7 @@ pub struct ConnId {
 
 /// Where a session is: its shard, and its connection if it has one (generation 0: detached, waiting for
 /// resumption).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Place {
     /// Shard number.
     pub shard: u16,
@@ -25,29 +26,34 @@ pub struct Place {
 }
 
 /// An account that has authenticated.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Bare JID.
+    #[serde(with = "crate::image::jid")]
     pub jid: Jid,
     /// The store's account number.
     pub owner: u64,
 }
 
 /// TLS protocol version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum TlsVersion {
     Tls12,
     Tls13,
 }
 
+/// IANA name of a cipher suite.
+pub type SuiteName = &'static str;
+
 /// What the handshake established; copied out of the TLS library before it is let go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsFacts {
     /// Version.
     pub version: TlsVersion,
     /// Cipher suite, IANA name.
-    pub suite: &'static str,
+    #[serde(with = "crate::image::suite")]
+    pub suite: SuiteName,
     /// Server name the client asked for.
     pub sni: Option<Box<str>>,
     /// Chosen application protocol.
@@ -61,18 +67,19 @@ pub struct TlsFacts {
 }
 
 /// What is kept of [`TlsFacts`] for status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsSummary {
     /// Version.
     pub version: TlsVersion,
     /// Cipher suite, IANA name.
-    pub suite: &'static str,
+    #[serde(with = "crate::image::suite")]
+    pub suite: SuiteName,
     /// Resumed from a ticket.
     pub resumed: bool,
 }
 
 /// Hash of a SCRAM mechanism.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum ScramHash {
     Sha1,
@@ -80,7 +87,7 @@ pub enum ScramHash {
 }
 
 /// What is stored of a password for one hash, RFC 5802 §3: never the password.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScramKeys {
     /// Salt.
     pub salt: Vec<u8>,

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 const REFRESH_EVERY: u32 = 256;
 
 /// How far the store is behind the session.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// The client's stanzas whose handling the store knows of, modulo 2^32: the `h` that may be sent.
     pub handled: u32,
@@ -38,7 +38,7 @@ pub struct Ledger {
 }
 
 /// A record on its way to the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnderWay {
     /// It covers so many of `unacked`.
     upto: u32,

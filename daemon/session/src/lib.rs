@@ -17,6 +17,7 @@ pub mod drive;
 pub mod event;
 mod features;
 mod feed;
+pub mod image;
 mod inbound;
 mod keepalive;
 pub mod keys;

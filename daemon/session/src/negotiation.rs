@@ -4,9 +4,10 @@ use crate::connection::State;
 use crate::sasl::{Awaiting, Sasl};
 use crate::{Account, Connection, Cx, Event, Millis, Reply, TlsFacts};
 use godwit_wire::{Condition, Element, Kind, StreamCondition, StreamError, ns as wire_ns};
+use serde::{Deserialize, Serialize};
 
 /// What is expected next.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Step {
     /// The end of the TLS handshake.
     Handshake,
@@ -23,7 +24,7 @@ pub(crate) enum Step {
 }
 
 /// Which answer.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Awaited {
     /// SASL's.
     Sasl(Awaiting),
@@ -36,7 +37,7 @@ pub(crate) enum Awaited {
 }
 
 /// Boxed, and dropped once a session is bound.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Negotiation {
     /// What is expected next.
     pub step: Step,

@@ -8,6 +8,7 @@
 use crate::connection::State;
 use crate::outbound::report_acked;
 use crate::{Connection, Cx, FeedRow, Request, Unacked};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ const REPLAY_ROWS_MAX: usize = 100;
 const KEPT_BYTES_MAX: usize = 512 * 1024;
 
 /// How far it has come, as indices into `unacked`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Replay {
     /// Stanzas before this one are out.
     pub next: u32,

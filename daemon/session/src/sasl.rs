@@ -10,9 +10,10 @@ use crate::{Account, Connection, Credentials, Cx, Reply, Request, ScramHash, Tls
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use godwit_wire::{Element, IqType, Jid, Node, Stanza, StreamCondition, StreamError, Writer};
+use serde::{Deserialize, Serialize};
 
 /// Mechanisms that we know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Mechanism {
     Scram { hash: ScramHash, plus: bool },
     Plain,
@@ -49,12 +50,18 @@ impl Mechanism {
 }
 
 /// An exchange that waits for the client.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Sasl {
     /// `<auth/>` came without initial response.
     Initial(Mechanism),
     /// For SCRAM's final message.
-    Final { mechanism: Mechanism, exchange: Box<Exchange>, user: Jid, account: Option<Account> },
+    Final {
+        mechanism: Mechanism,
+        exchange: Box<Exchange>,
+        #[serde(with = "crate::image::jid")]
+        user: Jid,
+        account: Option<Account>,
+    },
 }
 
 impl Sasl {
@@ -70,12 +77,21 @@ impl Sasl {
 }
 
 /// An exchange that waits for the host.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Awaiting {
     /// For the user's keys.
-    Keys { mechanism: Mechanism, hash: ScramHash, first: Box<ClientFirst>, user: Jid },
+    Keys {
+        mechanism: Mechanism,
+        hash: ScramHash,
+        first: Box<ClientFirst>,
+        #[serde(with = "crate::image::jid")]
+        user: Jid,
+    },
     /// For the verdict on a password.
-    Plain { user: Jid },
+    Plain {
+        #[serde(with = "crate::image::jid")]
+        user: Jid,
+    },
 }
 
 impl Connection {

@@ -7,6 +7,7 @@ use crate::keys::{digest, mac};
 use crate::{ScramHash, ScramKeys, TlsFacts};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 use subtle::{Choice, ConstantTimeEq};
 
 /// Random bytes of the server's part of the nonce; in base64 on the wire.
@@ -22,7 +23,7 @@ pub(crate) enum ScramError {
 }
 
 /// What the client's first message says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ClientFirst {
     /// User name, unescaped, not normalised.
     pub user: String,
@@ -37,7 +38,7 @@ pub(crate) struct ClientFirst {
 }
 
 /// Waiting for the client's final message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Exchange {
     hash: ScramHash,
     first: ClientFirst,

@@ -27,6 +27,9 @@ pub(crate) struct Queue<C> {
     /// Waiting, or taken and not completed.
     queued: AtomicUsize,
     queued_most: AtomicU64,
+    /// Ever submitted, and of those, done with: the sink has had them.
+    submitted: AtomicU64,
+    settled: AtomicU64,
     max: usize,
 }
 
@@ -44,6 +47,8 @@ impl<C> Queue<C> {
             wake: Condvar::new(),
             queued: AtomicUsize::new(0),
             queued_most: AtomicU64::new(0),
+            submitted: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             max,
         }
     }
@@ -54,6 +59,7 @@ impl<C> Queue<C> {
         if waiting.closed || self.len() >= self.max {
             return Err((tx, completion));
         }
+        self.submitted.fetch_add(1, Ordering::Release);
         waiting.transactions.push_back(Entry { tx, completion, since: Moment::now() });
         let queued = self.queued.fetch_add(1, Ordering::Relaxed) + 1;
         self.queued_most.fetch_max(queued as u64, Ordering::Relaxed);
@@ -85,6 +91,21 @@ impl<C> Queue<C> {
     /// Makes room again after `count` transactions were completed.
     pub(crate) fn completed(&self, count: usize) {
         self.queued.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// The sink has had so many more.
+    pub(crate) fn settle(&self, count: usize) {
+        self.settled.fetch_add(count as u64, Ordering::Release);
+    }
+
+    /// Ever submitted.
+    pub(crate) fn submitted(&self) -> u64 {
+        self.submitted.load(Ordering::Acquire)
+    }
+
+    /// Of those, done with.
+    pub(crate) fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Acquire)
     }
 
     /// Turns every later submission away and wakes the writer.

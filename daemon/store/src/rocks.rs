@@ -174,6 +174,23 @@ impl Rocks {
         self.exchange(|_| None)
     }
 
+    /// Closes the database although there is a writer, which must have nothing to do until
+    /// [`Rocks::resume`]; for the in-place upgrade. What the writer has not synced is made durable by the
+    /// next opening.
+    pub fn suspend(&self) -> Result<(), StoreError> {
+        self.exchange(|_| None)
+    }
+
+    /// Opens the database again that [`Rocks::suspend`] closed.
+    pub fn resume(&self) -> Result<(), StoreError> {
+        self.reopen()
+    }
+
+    /// It is neither closed nor suspended.
+    pub(crate) fn is_open(&self) -> bool {
+        self.engine.get().is_some()
+    }
+
     /// Closes the database and opens it again, after an error that RocksDB does not get over. If that fails
     /// too, it is opened for reading alone, so that readers are not worse off than before.
     pub(crate) fn reopen(&self) -> Result<(), StoreError> {

@@ -132,6 +132,17 @@ impl<C: Send + 'static> Writer<C> {
         self.shared.health.get()
     }
 
+    /// Transactions that were ever submitted: for whoever has to know that nothing is under way any more.
+    pub fn submitted(&self) -> u64 {
+        self.shared.queue.submitted()
+    }
+
+    /// Of those, the ones that are done with: their completions have been heard, and what these did about it
+    /// is done, too. Read before [`Writer::submitted`].
+    pub fn settled(&self) -> u64 {
+        self.shared.queue.settled()
+    }
+
     /// Grows at least once a second while the writer is not stuck.
     pub fn heartbeat(&self) -> u64 {
         self.shared.counters.heartbeat()
@@ -222,6 +233,7 @@ impl<C> Work<C> {
         self.shared.counters.completed(count, conflicts);
         self.sink.committed(completed);
         completed.clear();
+        self.shared.queue.settle(count);
         points::pass("store::after_completions");
     }
 
@@ -334,7 +346,7 @@ impl<C> Work<C> {
     /// learn whether writes succeed again.
     fn idle(&mut self) {
         // What became of either is in the health.
-        if self.is_sync_due((self.clock)()) {
+        if self.is_sync_due((self.clock)()) && self.shared.store.is_open() {
             let _tried = self.sync_lazy();
         }
         if self.shared.health.get().ok {

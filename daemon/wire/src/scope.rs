@@ -34,6 +34,11 @@ impl Scope {
         Scope { prefixes: if prefixes.is_empty() { None } else { Some(Arc::new(prefixes)) }, ..self }
     }
 
+    /// What [`Scope::content`] and [`Scope::extra_prefixes`] said of another one.
+    pub fn of(content: &str, prefixes: Vec<(Box<str>, Box<str>)>) -> Self {
+        Scope { server: content == ns::SERVER, prefixes: None }.with_prefixes(prefixes)
+    }
+
     /// True if the header declared prefixes besides `stream` and `xml`.
     pub fn has_extra_prefixes(&self) -> bool {
         self.prefixes.is_some()

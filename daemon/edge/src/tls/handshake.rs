@@ -32,6 +32,11 @@ impl Handshake {
         Ok(Handshake { engine: Engine::new(listener)?, fed: 0, total: 0, server_hello: None })
     }
 
+    /// The peer has sent nothing that was looked at.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.total == 0 && self.fed == 0
+    }
+
     /// Takes what `cipher` holds, up to the end of the handshake: bytes consumed, and where it stands.
     pub(super) fn receive(
         &mut self,

@@ -25,6 +25,7 @@ pub use tickets::{LIFETIME_SECONDS, TicketKeys};
 use crate::Entry;
 use engine::Step;
 use godwit_session::{TlsFacts, TlsVersion};
+use zeroize::Zeroizing;
 
 /// A connection's TLS.
 pub enum Tls {
@@ -58,6 +59,24 @@ impl Tls {
     /// The server's side of a new connection.
     pub fn accept(config: &TlsConfig, entry: Entry) -> Result<Tls, TlsError> {
         Handshake::new(config.listener(entry)).map(|handshake| Tls::Handshake(Box::new(handshake)))
+    }
+
+    /// The state of an open connection ([`Record::to_bytes`]).
+    pub fn image(&self) -> Option<Zeroizing<[u8; Record::BYTES]>> {
+        match self {
+            Tls::Open(record) => Some(record.to_bytes()),
+            Tls::Handshake(_) | Tls::Failed => None,
+        }
+    }
+
+    /// From that.
+    pub fn from_image(bytes: &[u8]) -> Option<Tls> {
+        Some(Tls::Open(Box::new(Record::from_bytes(bytes.try_into().ok()?)?)))
+    }
+
+    /// A handshake of which nothing has happened: another one may take its place.
+    pub fn is_fresh(&self) -> bool {
+        matches!(self, Tls::Handshake(handshake) if handshake.is_fresh())
     }
 
     /// Takes ciphertext. `cipher` is all of the connection's unconsumed input and is decrypted in place (so

@@ -93,6 +93,16 @@ impl Interest {
         Interest { missed_since: Some(missed_since), ..Interest::default() }
     }
 
+    /// What is left of it at rest, when nothing is being read.
+    pub(crate) fn missed_since(&self) -> Option<Millis> {
+        self.missed_since
+    }
+
+    /// From that.
+    pub(crate) fn taken_over(caps: Option<Arc<Caps>>, missed_since: Option<Millis>) -> Interest {
+        Interest { caps, missed_since, catching: None }
+    }
+
     /// Takes in what the client announced. `Some`: a reading is to be started, with this token.
     fn announce(&mut self, caps: Arc<Caps>) -> Option<Arc<()>> {
         let news: Vec<Box<str>> = caps.news(self.caps.as_deref()).map(Into::into).collect();

@@ -9,3 +9,4 @@ pub mod socket;
 pub mod store_status;
 #[cfg(test)]
 mod tests;
+pub mod upgrade_status;

@@ -4,6 +4,7 @@
 //! milliseconds since 1970 (`_ms`), sizes bytes (`_bytes`), durations seconds (`_s`).
 pub use super::overload::OverloadStatus;
 pub use super::store_status::{ArchiveStatus, StoreStatus};
+pub use super::upgrade_status::{ReloadStatus, UpgradeAnswer, UpgradeStatus};
 use crate::alloc::Memory;
 use crate::backup::Done;
 use crate::limits::Ceiling;
@@ -83,6 +84,14 @@ pub enum Request {
     StoreVerify,
     /// How far that is → [`Answer::Verifying`].
     StoreVerifying,
+    /// Become another binary, or only say whether that could be → [`Answer::Upgrade`] for the dry run. After
+    /// an upgrade there is no answer: the connection ends, and [`Status::upgrade`] says how it went.
+    Upgrade {
+        /// Its path; `None`: the one from which the daemon was started.
+        binary: Option<PathBuf>,
+        /// Only check.
+        dry_run: bool,
+    },
     /// Sessions in the order of their addresses → [`Answer::Sessions`].
     Sessions {
         /// Only those behind this full JID.
@@ -140,6 +149,7 @@ pub enum Answer {
     Verifying(Verifying),
     Checkpoint(Checkpoint),
     Purged { messages: u64 },
+    Upgrade(UpgradeAnswer),
 }
 
 /// Why something was not done.
@@ -325,6 +335,15 @@ pub struct Status {
     /// The last backup, if there was one.
     #[serde(default)]
     pub backup: Option<Done>,
+    /// The last upgrade, or try of one, if there was one.
+    #[serde(default)]
+    pub upgrade: Option<UpgradeStatus>,
+    /// Upgrades that this process has been through.
+    #[serde(default)]
+    pub upgrades: u64,
+    /// What the operator has to know about the binary that runs.
+    #[serde(default)]
+    pub notice: Option<String>,
 }
 
 /// How many share a sync.
@@ -364,17 +383,6 @@ pub struct CertificateRow {
     pub expires_ms: u64,
     /// What the operator should know of it.
     pub warning: Option<String>,
-}
-
-/// How a reload went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReloadStatus {
-    /// When.
-    pub at_ms: u64,
-    /// It was applied; otherwise everything is as it was before.
-    pub ok: bool,
-    /// What came of it, one line each: problems, or keys that wait for a restart.
-    pub lines: Vec<String>,
 }
 
 /// Who carries requests out. Calls block for as long as hashing a password or a write takes.

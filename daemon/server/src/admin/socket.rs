@@ -7,6 +7,7 @@
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -19,8 +20,8 @@ const MODE: u32 = 0o600;
 pub struct AdminSocket {
     path: PathBuf,
     listener: UnixListener,
-    /// Held, not read.
-    _lock: File,
+    /// Held until the end.
+    lock: File,
 }
 
 impl AdminSocket {
@@ -34,7 +35,19 @@ impl AdminSocket {
         fs::set_permissions(&temporary, Permissions::from_mode(MODE)).map_err(|e| at(&temporary, &e))?;
         fs::rename(&temporary, path).map_err(|e| at(path, &e))?;
         listener.set_nonblocking(true)?;
-        Ok(AdminSocket { path: path.to_owned(), listener, _lock: lock })
+        Ok(AdminSocket { path: path.to_owned(), listener, lock })
+    }
+
+    /// Goes on with the socket of the binary before this one, which has the lock too.
+    pub fn handed_over(path: PathBuf, listener: RawFd, lock: RawFd) -> io::Result<AdminSocket> {
+        let listener = UnixListener::from(godwit_edge::sys::adopt_socket(listener)?);
+        let lock = File::from(godwit_edge::sys::adopt(lock)?);
+        Ok(AdminSocket { path, listener, lock })
+    }
+
+    /// Path, listener and lock, to be handed over.
+    pub fn parts(&self) -> io::Result<(PathBuf, UnixListener, OwnedFd)> {
+        Ok((self.path.clone(), self.listener.try_clone()?, self.lock.try_clone()?.into()))
     }
 
     /// The listener, non-blocking.

@@ -21,7 +21,8 @@ themselves; run by root, they do so as the directory's owner. Standard error say
 
 /// Administers Godwit.
 #[derive(Debug, Parser)]
-#[command(name = "godwitctl", version, about, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "godwitctl", version = crate::version::version())]
+#[command(about, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Ctl {
     /// Configuration file of the daemon.
     #[arg(long, value_name = "FILE", default_value = "/etc/godwit/godwit.toml", global = true)]
@@ -55,6 +56,12 @@ pub enum Command {
     Store(Store),
     /// Show each step that a message took, with times. Never its text.
     Trace(Trace),
+    /// Replace the running daemon's program by another one, without disconnecting anybody.
+    ///
+    /// The new binary is asked first whether it can take over. Then everything is handed to it within the
+    /// same process; clients see a short pause. If anything fails before that, the daemon goes on as it was.
+    /// The configuration is read anew, so this also applies keys that a reload cannot.
+    Upgrade(Upgrade),
     /// Print the limits that fit a machine (this one, or the one described), or compare this one with them.
     Limits(Limits),
 }
@@ -159,6 +166,20 @@ pub struct Json {
     /// Print JSON: fields are added in later versions, never renamed. Times in ms since 1970, sizes in bytes.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Another binary.
+#[derive(Debug, Args)]
+pub struct Upgrade {
+    /// The binary, instead of the one at the path from which the daemon was started.
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+    /// Only ask whether it could take over.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Form of the output.
+    #[command(flatten)]
+    pub form: Json,
 }
 
 /// A machine, and the form of the output.

@@ -19,6 +19,7 @@ mod status;
 mod store_verify;
 mod table;
 mod trace;
+mod upgrade;
 mod way;
 
 use args::{Account, Archive, Command, Ctl, Store};
@@ -42,6 +43,7 @@ pub fn run(ctl: &Ctl) -> ExitCode {
         Command::Store(Store::Verify(args)) => store_verify::run(ctl, args),
         Command::Sessions(args) => sessions::run(ctl, args),
         Command::Trace(args) => trace::run(ctl, args),
+        Command::Upgrade(args) => upgrade::run(ctl, args),
         Command::Limits(args) => limits::run(ctl, args),
     };
     match done {

@@ -57,6 +57,12 @@ fn text(status: &Status) -> String {
         None => "never: godwitctl backup create DIR".into(),
     };
     lines.push(("backup", backup));
+    if let Some(upgrade) = &status.upgrade {
+        lines.push(("upgrade", format!("{}: {}", time(upgrade.at_ms), upgrade.line())));
+    }
+    if let Some(notice) = &status.notice {
+        lines.push(("NOTICE", notice.clone()));
+    }
     for (name, count) in &status.counters {
         lines.push((name, count.to_string()));
     }

@@ -71,6 +71,10 @@ pub struct Facts {
     pub stuck: Vec<String>,
     /// The last backup.
     pub backup: Option<Done>,
+    /// In-place upgrades of this process, and the pause of the last one.
+    pub upgrades: u64,
+    /// In seconds.
+    pub upgrade_pause_s: f64,
     /// The last reload.
     pub reload: Option<ReloadStatus>,
 }

@@ -19,7 +19,7 @@ pub(super) const PROCESS: &[Metric] = &[
         s.each([("voluntary", switches.voluntary), ("involuntary", switches.involuntary)])
     })
     .by("kind"),
-    info("godwit_build", "Version of the daemon.", |_, s| s.each([(env!("CARGO_PKG_VERSION"), true)]))
+    info("godwit_build", "Version of the daemon.", |_, s| s.each([(crate::version::version(), true)]))
         .by("version"),
     gauge("godwit_allocated_memory_bytes", "Memory as the allocator counts it.", |f, s| {
         let memory = f.memory;

@@ -8,6 +8,14 @@ fn get(counter: &AtomicU64) -> u64 {
 
 /// In the order in which they are told.
 pub(super) const SERVICE: &[Metric] = &[
+    counter("godwit_upgrades", "In-place upgrades that this process has been through.", |f, s| {
+        s.one(f.upgrades)
+    }),
+    gauge(
+        "godwit_upgrade_pause_seconds",
+        "Pause of the last in-place upgrade, from the last read to the next; 0 if there was none.",
+        |f, s| s.one(f.upgrade_pause_s),
+    ),
     gauge("godwit_connections", "Client connections.", |f, s| s.one(f.connections)),
     gauge(
         "godwit_connection_states",

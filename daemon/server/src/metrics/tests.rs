@@ -50,6 +50,8 @@ fn facts() -> Facts {
         stuck: Vec::new(),
         reload: None,
         backup: None,
+        upgrades: 2,
+        upgrade_pause_s: 0.045,
     }
 }
 

@@ -1,23 +1,27 @@
 //! Everything that runs, and the order in which it starts: what cannot be undone comes last, and no port
 //! opens before the store is open.
+use super::listening::{given, listeners};
 use super::pace::Pacer;
 use super::secrets::Secrets;
 use super::shards::{Mailboxes, Server};
+use super::take_over::Origin;
+use super::upgrade::Upgrading;
 use super::workers::Workers;
 use crate::admin::protocol::ReloadStatus;
 use crate::backup::Done;
 use crate::certificates;
 use crate::config::Config;
+use crate::handover::format::Snapshot;
 use crate::limits::{self, Ceiling, Derived, Machine, derive, raise_descriptors};
 use crate::logging::Logging;
 use crate::metrics::facts::{DELIVERY_MS, Deliveries};
 use crate::systemd::Inherited;
 use crate::verify::Verification;
+use crossbeam_channel::unbounded;
 use godwit_edge::tls::{Certificates, TicketKeys, TlsConfig};
-use godwit_edge::{
-    Clock, EdgeLimits, Entry, ListenOptions, Listener, Shard, ShardConfig, ShardStats, listen,
-};
+use godwit_edge::{Clock, EdgeLimits, Listener, Shard, ShardConfig, ShardStats};
 use godwit_modules::archive::ArchiveSettings;
+use godwit_modules::handover::HubImage;
 use godwit_modules::{Completion, HubSink};
 use godwit_modules::{Hub, Outside, ShardState};
 use godwit_store::{Opened, Rocks, StoreError, Writer};
@@ -36,6 +40,8 @@ const DIRECTED_MAX: usize = 1_000;
 /// How often, and after which pause, a store that is in use is tried again: 10 s, more than a godwitctl needs
 /// that works on it directly.
 const STORE_TRIES_MAX: u32 = 100;
+/// Slots of one shard that an upgrade may fill: more than any machine has descriptors.
+const SLOTS_MAX: u32 = 1 << 24;
 const STORE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A running daemon.
@@ -68,6 +74,19 @@ pub(super) struct Daemon {
     pub(super) verification: Verification,
     /// The last backup; held while a checkpoint is made or removed.
     pub(super) backup: Mutex<Option<Done>>,
+    pub(super) workers: Arc<Workers>,
+    pub(super) up: Upgrading,
+}
+
+/// What the daemon starts from.
+pub(super) struct Begin {
+    pub(super) config_file: PathBuf,
+    pub(super) config: Config,
+    pub(super) logging: Logging,
+    pub(super) inherited: Inherited,
+    pub(super) origin: Origin,
+    /// What the binary before left, if this one takes over.
+    pub(super) taken: Option<Snapshot>,
 }
 
 /// The shards' threads.
@@ -80,12 +99,8 @@ pub(super) fn trouble(part: impl Display) -> impl FnOnce(&dyn Display) -> String
 
 impl Daemon {
     /// Starts everything but the tokio side.
-    pub(super) fn start(
-        config_file: PathBuf,
-        config: Config,
-        logging: Logging,
-        inherited: Inherited,
-    ) -> Result<(Arc<Daemon>, Threads), String> {
+    pub(super) fn start(begin: Begin) -> Result<(Arc<Daemon>, Threads), String> {
+        let Begin { config_file, config, logging, inherited, origin, mut taken } = begin;
         let machine = Machine::here();
         let derived = derive(machine);
         let descriptors = raise_descriptors();
@@ -97,9 +112,10 @@ impl Daemon {
         if let Some(line) = limits::kernel_line(derived.rows()) {
             tracing::info!("{line}");
         }
-        let clock = godwit_edge::clock::system();
+        let common = taken.as_ref().map(|taken| &taken.common);
+        let clock = godwit_edge::clock::system_from(common.map_or(0, |common| common.now_ms));
         let started_ms = clock();
-        let shards = shard_count(&config, &derived);
+        let shards = common.map_or_else(|| shard_count(&config, &derived), |common| common.shards);
 
         make_data_dir(&config)?;
         let secrets = Secrets::of(&config.data_dir);
@@ -107,17 +123,23 @@ impl Daemon {
         let secret = secrets.server().map_err(|e| trouble("secret")(&e))?;
         let files = certificates::files(&config.certificates);
         let certificates = Arc::new(Certificates::load(&files).map_err(|errors| lines(&errors))?);
-        let tickets = secrets.tickets(started_ms / 1000).map_err(|e| trouble("ticket keys")(&e))?;
+        let handed = common.and_then(|common| TicketKeys::from_bytes(&common.tickets.0));
+        let tickets = handed.map_or_else(|| secrets.tickets(started_ms / 1000), Ok);
+        let tickets = tickets.map_err(|e| trouble("ticket keys")(&e))?;
         let tickets = Arc::new(tickets);
         let tls = TlsConfig::new(&certificates, &tickets).map_err(|e| trouble("TLS")(&e))?;
         godwit_edge::tls::warm_up().map_err(|e| trouble("TLS")(&e))?;
         // Before the store, which may take a while: a port that is taken is found out at once.
-        let listeners = listeners(&config, inherited, shards, derived.backlog_max)?;
+        let given = given(&inherited, taken.as_ref());
+        let listeners = listeners(&config, inherited, shards, derived.backlog_max, taken.as_ref())?;
 
         let mailboxes = Arc::new(Mailboxes::for_shards(shards));
         let workers = Workers::start(machine.cores).map_err(|e| trouble("worker threads")(&e))?;
+        let workers = Arc::new(workers);
         let options = store_options(&config, &derived, derived.store_files(descriptors));
-        let (store, hub, writer) = open_hub(&config, &options, secret, &clock, &mailboxes, workers)?;
+        let image = taken.as_mut().and_then(|taken| taken.hub.take());
+        let (store, hub, writer) = open_hub(&config, &options, secret, &clock, &mailboxes, &workers, image)?;
+        let up = Upgrading::new(origin, &config.data_dir, given);
         let connections =
             godwit_edge::Ceiling::new(usize::try_from(ceiling.connections_max).unwrap_or(usize::MAX));
         let mut daemon = Daemon {
@@ -145,8 +167,10 @@ impl Daemon {
             pacer: Mutex::default(),
             verification: Verification::default(),
             backup: Mutex::new(last_backup),
+            workers,
+            up,
         };
-        let threads = daemon.start_shards(&Arc::new(tls), listeners)?;
+        let threads = daemon.start_shards(&Arc::new(tls), listeners, taken)?;
         Ok((Arc::new(daemon), threads))
     }
 
@@ -154,12 +178,20 @@ impl Daemon {
         &mut self,
         tls: &Arc<TlsConfig>,
         listeners: Vec<Vec<Listener>>,
+        taken: Option<Snapshot>,
     ) -> Result<Threads, String> {
         let settings = Arc::new(self.session_settings());
         let (mut shards, mut boxes) = (Vec::new(), Vec::new());
+        let (tell, told) = unbounded();
+        let (common, parts) = taken.map(|taken| (taken.common, taken.shards)).unzip();
+        let mut parts = parts.unwrap_or_default().into_iter();
         let counted = self.shard_stats.iter().zip(&self.deliveries);
         for ((number, (stats, deliveries)), listeners) in (0u16..).zip(counted).zip(listeners) {
-            let state = ShardState::new(Arc::clone(&self.hub), number, Arc::clone(&settings));
+            let mut state = ShardState::new(Arc::clone(&self.hub), number, Arc::clone(&settings));
+            let part = parts.next();
+            if let Some(part) = &part {
+                state.take_waiting_over(&part.waiting).map_err(|e| trouble("sessions that wait")(&e))?;
+            }
             let host = Server::new(state, self.clock.clone(), Arc::clone(deliveries));
             let shard = ShardConfig {
                 number,
@@ -170,12 +202,25 @@ impl Daemon {
                 ceiling: Arc::clone(&self.connections),
             };
             let made = Shard::new(shard, listeners, host, Arc::clone(tls), Arc::clone(stats));
-            let (shard, mailbox) = made.map_err(|e| trouble(format!("shard {number}"))(&e))?;
+            let (mut shard, mailbox) = made.map_err(|e| trouble(format!("shard {number}"))(&e))?;
+            if let Some(part) = part {
+                let tell = tell.clone();
+                // The daemon may have given up waiting.
+                shard.adopt(part.connections, SLOTS_MAX, move |adopted| {
+                    let _ = tell.send(adopted);
+                });
+            }
             shards.push(shard);
             boxes.push(mailbox);
         }
         self.mailboxes.fill(boxes);
-        shards.into_iter().map(|shard| shard.spawn().map_err(|e| trouble("shard")(&e))).collect()
+        drop(tell);
+        let threads = shards.into_iter().map(|shard| shard.spawn().map_err(|e| trouble("shard")(&e)));
+        let threads: Threads = threads.collect::<Result<_, _>>()?;
+        if let Some(common) = common {
+            self.took_over(&common, &told)?;
+        }
+        Ok(threads)
     }
 
     /// The configuration in force.
@@ -261,44 +306,6 @@ fn edge_limits(config: &Config) -> EdgeLimits {
     }
 }
 
-/// For each shard its listeners: those of the service manager, or those of the configuration.
-fn listeners(
-    config: &Config,
-    inherited: Inherited,
-    shards: u16,
-    backlog: u64,
-) -> Result<Vec<Vec<Listener>>, String> {
-    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-    let options = ListenOptions { backlog, ..ListenOptions::default() };
-    let count = usize::from(shards);
-    let mut per_shard: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
-    let mut add = |listeners: Vec<Listener>| {
-        if let Some(address) = listeners.first().and_then(|first| first.address().ok()) {
-            tracing::info!(%address, entry = ?listeners.first().map(Listener::entry), "listening");
-        }
-        for (shard, listener) in per_shard.iter_mut().zip(listeners) {
-            shard.push(listener);
-        }
-    };
-    let both = [
-        (Entry::StartTls, "listen.c2s", inherited.c2s, &config.c2s),
-        (Entry::DirectTls, "listen.c2s_tls", inherited.c2s_tls, &config.c2s_tls),
-    ];
-    for (entry, path, given, configured) in both {
-        if given.is_empty() {
-            for address in configured {
-                let made = listen::bind(entry, *address, count, &options);
-                add(made.map_err(|e| trouble(format!("{path}: {address}"))(&e))?);
-            }
-        }
-        for socket in given {
-            let made = listen::inherited(entry, socket.into(), count, &options);
-            add(made.map_err(|e| trouble(format!("the socket for {path} from systemd"))(&e))?);
-        }
-    }
-    Ok(per_shard)
-}
-
 type Hubs = (Arc<Rocks>, Arc<Hub>, Arc<Writer<Completion>>);
 
 /// The hub needs the store to read, the writer needs the hub to tell it what is durable.
@@ -308,23 +315,31 @@ fn open_hub(
     secret: [u8; 32],
     clock: &Clock,
     mailboxes: &Arc<Mailboxes>,
-    workers: Workers,
+    workers: &Arc<Workers>,
+    image: Option<HubImage>,
 ) -> Result<Hubs, String> {
     let store = Arc::new(open_store(&config.store_dir(), options).map_err(|e| e.to_string())?);
     let outside = Outside {
         store: Arc::clone(&store) as _,
         post: Arc::clone(mailboxes) as _,
-        background: Arc::new(workers),
+        background: Arc::clone(workers) as _,
         clock: clock.clone(),
         random: Arc::new(crate::random::fill),
     };
-    let hub = Hub::new(outside, hub_settings(config, secret));
+    let settings = hub_settings(config, secret);
+    let goes_on = image.is_some();
+    let hub = match image {
+        Some(image) => Hub::taken_over(outside, settings, image).map_err(|e| trouble("hand-over")(&e))?,
+        None => Hub::new(outside, settings),
+    };
     let sink = Box::new(HubSink::new(Arc::clone(&hub)));
     let writer =
         Writer::start(Arc::clone(&store), options, clock.clone(), sink).map_err(|e| e.to_string())?;
     let opened = Opened { store, writer: Arc::new(writer) };
     hub.attach(Arc::clone(&opened.writer) as _);
-    hub.begin(clock());
+    if !goes_on {
+        hub.begin(clock());
+    }
     Ok((opened.store, hub, opened.writer))
 }
 

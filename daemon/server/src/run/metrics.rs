@@ -4,6 +4,7 @@ use crate::metrics::Facts;
 use crate::metrics::process::Reader;
 use crate::metrics::serve::Gather;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 /// For the HTTP side.
@@ -13,6 +14,10 @@ pub(super) fn gather(daemon: Arc<Daemon>) -> Gather {
 }
 
 impl Daemon {
+    fn last_pause_s(&self) -> f64 {
+        locked(&self.up.last).as_ref().filter(|last| last.ok).map_or(0.0, |last| last.pause_ms / 1_000.0)
+    }
+
     fn facts(&self, reader: &mut Reader) -> Facts {
         Facts {
             now_ms: (self.clock)(),
@@ -39,6 +44,8 @@ impl Daemon {
             stuck: locked(&self.stuck).clone(),
             reload: locked(&self.reload).clone(),
             backup: locked(&self.backup).clone(),
+            upgrades: self.up.count.load(Ordering::Relaxed),
+            upgrade_pause_s: self.last_pause_s(),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod account;
 mod checkpoint;
 mod daemon;
+mod listening;
 mod metrics;
 mod operations;
 mod pace;
@@ -12,7 +13,10 @@ mod reload;
 mod retention;
 mod secrets;
 mod shards;
+mod standstill;
 mod status;
+mod take_over;
+mod upgrade;
 mod watch;
 mod workers;
 
@@ -20,13 +24,17 @@ use crate::admin::socket::AdminSocket;
 use crate::config::Config;
 use crate::logging::Logging;
 use crate::metrics::serve;
+use crate::systemd::Inherited;
 pub(crate) use daemon::hub_settings;
-use daemon::{Daemon, Threads};
-use godwit_edge::Control;
-use std::net::TcpListener;
+use daemon::{Begin, Daemon, Threads};
+use godwit_edge::{Control, sys};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -62,8 +70,13 @@ pub fn run(file: &Path, config: Config) -> ExitCode {
 }
 
 fn serve(file: &Path, config: Config, logging: Logging) -> Result<(), String> {
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), domains = %config.domains.join(" "), "starting");
-    let inherited = crate::systemd::listeners().map_err(|e| e.to_string())?;
+    tracing::info!(version = crate::version::version(), domains = %config.domains.join(" "), "starting");
+    let taken = take_over::inherited()?;
+    let origin = take_over::origin(&config, taken.is_some());
+    let inherited = match &taken {
+        Some(_) => Inherited::default(),
+        None => crate::systemd::listeners().map_err(|e| e.to_string())?,
+    };
     let socket_path = config.socket.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
@@ -73,10 +86,27 @@ fn serve(file: &Path, config: Config, logging: Logging) -> Result<(), String> {
         .map_err(|e| format!("no runtime: {e}"))?;
     // Before everything else: a SIGHUP that comes during the start must wait and not kill.
     let told = runtime.block_on(async { Told::new() }).map_err(|e| format!("no signals: {e}"))?;
-    let metrics = bind_metrics(&config)?;
-    let (daemon, threads) = Daemon::start(file.to_owned(), config, logging, inherited)?;
+    godwit_edge::sys::let_signals_through().map_err(|e| format!("no signals: {e}"))?;
+    let handed = taken.as_ref().map(|taken| (taken.common.admin.clone(), taken.common.metrics));
+    let metrics = bind_metrics(&config, handed.as_ref().and_then(|(_, metrics)| *metrics))?;
+    let began = handed.is_some();
+    let begin = Begin { config_file: file.to_owned(), config, logging, inherited, origin, taken };
+    let (daemon, threads) = Daemon::start(begin)?;
     // After the store, whose lock says that no other daemon uses this data directory.
-    let socket = AdminSocket::bind(&socket_path).map_err(|e| format!("admin.socket: {e}"))?;
+    let socket = match handed {
+        Some(((path, listener, lock), _)) if path == socket_path => {
+            AdminSocket::handed_over(path, listener, lock)
+        }
+        _ => AdminSocket::bind(&socket_path),
+    };
+    let socket = socket.map_err(|e| format!("admin.socket: {e}"))?;
+    let standing =
+        upgrade::Standing::of(&socket, metrics.as_ref()).map_err(|e| format!("descriptors: {e}"))?;
+    // Set here alone.
+    let _ = daemon.up.standing.set(standing);
+    if began {
+        runtime.spawn(take_over::prove(Arc::clone(&daemon)));
+    }
     let stopped = supervise(&runtime, &daemon, threads, &socket, metrics, told);
     runtime.shutdown_background();
     let closed = daemon.writer.close().and_then(|()| daemon.store.close());
@@ -107,7 +137,8 @@ fn supervise(
         tokio::spawn(watch::housekeeping(Arc::clone(daemon)));
         tokio::spawn(pressure::look_after(Arc::clone(daemon)));
         tokio::spawn(retention::look_after(Arc::clone(daemon)));
-        crate::systemd::ready("running");
+        let notice = daemon.up.origin.again.as_deref();
+        crate::systemd::ready(notice.unwrap_or("running"));
         tracing::info!("ready");
         loop {
             let Told { terminate, interrupt, hangup } = &mut told;
@@ -117,7 +148,7 @@ fn supervise(
                 _ = hangup.recv() => {
                     let daemon = Arc::clone(daemon);
                     // Reading files and certificates blocks.
-                    if tokio::task::spawn_blocking(move || daemon.reload()).await.is_err() {
+                    if tokio::task::spawn_blocking(move || daemon.hang_up()).await.is_err() {
                         tracing::error!("the reload panicked");
                     }
                 }
@@ -134,9 +165,15 @@ fn supervise(
     })
 }
 
-fn bind_metrics(config: &Config) -> Result<Option<TcpListener>, String> {
+fn bind_metrics(config: &Config, handed: Option<(SocketAddr, RawFd)>) -> Result<Option<TcpListener>, String> {
+    let handed = handed.map(|(at, fd)| Ok::<_, io::Error>((at, TcpListener::from(sys::adopt_socket(fd)?))));
+    let handed = handed.transpose().map_err(|e| format!("listen.metrics: {e}"))?;
     let Some(address) = config.metrics else { return Ok(None) };
-    let listener = serve::bind(address).map_err(|e| format!("listen.metrics: {address}: {e}"))?;
+    let listener = match handed {
+        Some((at, listener)) if at == address => Ok(listener),
+        _ => serve::bind(address),
+    };
+    let listener = listener.map_err(|e| format!("listen.metrics: {address}: {e}"))?;
     tracing::info!(%address, "serving metrics");
     if let Some(warning) = serve::warning(address) {
         tracing::warn!("{warning}");
@@ -146,6 +183,18 @@ fn bind_metrics(config: &Config) -> Result<Option<TcpListener>, String> {
 
 /// Closes all streams and waits for the shards; a second signal ends the process at once.
 async fn stop(daemon: &Arc<Daemon>, threads: Threads, told: &mut Told) {
+    daemon.up.stopping.store(true, Ordering::Release);
+    // An upgrade under way sees that, and gives up.
+    let (held, told_held) = tokio::sync::oneshot::channel();
+    let upgrading = Arc::clone(daemon);
+    tokio::task::spawn_blocking(move || {
+        let alone = upgrading.up.alone.lock();
+        // Nobody else asks for it from here on: it is held until the end.
+        std::mem::forget(alone);
+        let _ = held.send(());
+    });
+    let _ = tokio::time::timeout(SHARD_WAIT, told_held).await;
+    daemon.up.probation.clear();
     crate::systemd::stopping("closing streams");
     tracing::info!("stopping: closing {} connections", daemon.connections.now());
     let grace = daemon.config().raw.stream.closing_timeout;

@@ -11,7 +11,7 @@ use godwit_modules::registry::Live;
 use godwit_store::{Outcome, Owner, Submit, Tx, TxError};
 use godwit_wire::Jid;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// For the next session to say how it is; from the first that does not on, they are shown without it.
@@ -19,6 +19,11 @@ const REPORT_WAIT: Duration = Duration::from_secs(2);
 
 impl Operations for Daemon {
     fn call(&self, request: Request) -> Result<Answer, Failure> {
+        if let Request::Upgrade { binary, dry_run } = &request {
+            return self.upgrade(binary.as_deref(), *dry_run);
+        }
+        // An upgrade waits for what is being done here, and nothing is done during one.
+        let _gate = self.up.gate.read().unwrap_or_else(PoisonError::into_inner);
         match request {
             Request::Status => Ok(Answer::Status(Box::new(self.status()))),
             Request::Sessions { after } => Ok(Answer::Sessions(self.sessions(after.as_deref()))),
@@ -67,6 +72,7 @@ impl Daemon {
             Request::AccountInspect { .. }
             | Request::AccountList { .. }
             | Request::Trace { .. }
+            | Request::Upgrade { .. }
             | Request::Status
             | Request::Sessions { .. }
             | Request::StoreVerify

@@ -10,6 +10,14 @@ use godwit_edge::Control;
 use std::sync::Arc;
 
 impl Daemon {
+    /// What SIGHUP asks for: if another binary was installed it takes over, otherwise, and if it cannot, the
+    /// configuration is read again.
+    pub(super) fn hang_up(&self) {
+        if !self.has_new_binary() || self.upgrade(None, false).is_err() {
+            self.reload();
+        }
+    }
+
     /// Reloads, tells everybody how it went, and returns whether it was applied.
     pub(super) fn reload(&self) -> bool {
         crate::systemd::reloading();
@@ -55,6 +63,9 @@ impl Daemon {
         *locked(&self.config) = Arc::new(config);
         let settings = Arc::new(self.session_settings());
         self.mailboxes.each().for_each(|shard| shard.control(Control::Settings(Arc::clone(&settings))));
-        Ok(restart.into_iter().map(|key| format!("{key} takes effect at the next restart")).collect())
+        Ok(restart
+            .into_iter()
+            .map(|key| format!("{key} takes effect at the next restart, or with: godwitctl upgrade"))
+            .collect())
     }
 }

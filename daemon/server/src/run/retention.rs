@@ -4,7 +4,7 @@ use crate::accounts::shrink;
 use godwit_modules::{accounts, retention};
 use godwit_store::StoreError;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -57,6 +57,7 @@ fn all(daemon: &Daemon, bytes_max: u64) {
 }
 
 fn one(daemon: &Daemon, bare: &str, owner: u64, bytes_max: u64) -> Result<(), StoreError> {
+    let _gate = daemon.up.gate.read().unwrap_or_else(PoisonError::into_inner);
     if daemon.store.archive_bytes(godwit_store::Owner(owner))? < bytes_max / COMPRESSED_PART {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 use crate::metrics::facts::Deliveries;
 use godwit_edge::{Clock, Ended, Entry, Mailbox, ShardHost};
 use godwit_modules::{Note, Post, ShardState};
+use godwit_session::image::Pieces;
 use godwit_session::{ConnId, Connection, Cx, Event, Host, Millis, Request};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -101,6 +102,12 @@ impl ShardHost for Server {
     }
     fn tick(&mut self, now: Millis) {
         self.state.tick(now);
+    }
+    fn image(&mut self) -> Pieces {
+        self.state.image().unwrap_or_else(|error| {
+            tracing::error!(%error, "sessions that wait cannot be written down");
+            Pieces::default()
+        })
     }
     fn memory(&self) -> usize {
         self.state.memory()

@@ -14,7 +14,7 @@ impl Daemon {
         let counters = &self.hub.counters;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Status {
-            version: env!("CARGO_PKG_VERSION").into(),
+            version: crate::version::version().into(),
             pid: std::process::id(),
             started_ms: self.started_ms,
             now_ms: (self.clock)(),
@@ -35,6 +35,9 @@ impl Daemon {
             stuck: locked(&self.stuck).clone(),
             reload: locked(&self.reload).clone(),
             backup: locked(&self.backup).clone(),
+            upgrade: locked(&self.up.last).clone(),
+            upgrades: self.up.count.load(Ordering::Relaxed),
+            notice: self.up.origin.again.clone(),
         }
     }
 

@@ -1,0 +1,111 @@
+//! The system calls that the standard library has no safe form for: the only file with `unsafe`.
+//!
+//! All of it is for the in-place upgrade: descriptors that come from the binary before this one, and `execve`
+//! with signals held back, so that none is lost between two binaries.
+#![allow(unsafe_code)]
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// Signals that wait while one binary hands over to the next: handlers do not survive `execve`, and without
+/// them each of these would end the process.
+const HELD_BACK: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGTERM, libc::SIGINT];
+
+fn done(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Takes a descriptor over that the binary before this one left open, by its number. Fails if there is none.
+/// From here on it is closed when it is dropped, and by `execve`.
+pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
+    close_on_exec(fd, true)?;
+    // SAFETY: it is open, as `fcntl` has just found. That nobody else in this process owns it is the
+    // hand-over's promise: each number is in it once, and was opened before this program began.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The same for what has to be a socket.
+pub fn adopt_socket(fd: RawFd) -> io::Result<OwnedFd> {
+    let mut kind: libc::c_int = 0;
+    let mut length = libc::socklen_t::try_from(size_of_val(&kind)).unwrap_or(0);
+    let place = std::ptr::from_mut(&mut kind).cast();
+    // SAFETY: `place` is valid for `length` bytes of writing, and both live through the call.
+    done(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, place, &raw mut length) })?;
+    adopt(fd)
+}
+
+/// Whether a descriptor is closed when this process becomes another program.
+pub fn close_on_exec(fd: RawFd, close: bool) -> io::Result<()> {
+    let flags = if close { libc::FD_CLOEXEC } else { 0 };
+    // SAFETY: changes a flag of the descriptor, which is not memory; a wrong number is an error.
+    done(unsafe { libc::fcntl(fd, libc::F_SETFD, flags) }).map(|_| ())
+}
+
+fn held_back() -> libc::sigset_t {
+    // SAFETY: a signal set is plain data, of which all zeros are a value; the calls only write to it.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        HELD_BACK.iter().for_each(|signal| {
+            libc::sigaddset(&raw mut set, *signal);
+        });
+        set
+    }
+}
+
+fn mask(how: libc::c_int) -> io::Result<()> {
+    let set = held_back();
+    // SAFETY: reads `set`, which lives through the call; the old mask is not asked for.
+    match unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Lets the signals through to this thread again that [`become_program`] held back.
+pub fn let_signals_through() -> io::Result<()> {
+    mask(libc::SIG_UNBLOCK)
+}
+
+/// Makes this process another program: the same number, the same open descriptors but those that are closed
+/// on exec, nothing else. Returns only with the reason why that failed; all is as before then.
+pub fn become_program(program: &CString, arguments: &[CString], environment: &[CString]) -> io::Error {
+    fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
+        texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+    }
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    if let Err(error) = mask(libc::SIG_BLOCK) {
+        return error;
+    }
+    // SAFETY: the strings end in NUL, both lists end in a null pointer, and all of them live through the
+    // call, which returns only if it failed.
+    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    let error = io::Error::last_os_error();
+    if let Err(error) = let_signals_through() {
+        tracing::error!(%error, "signals stay held back");
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::{AsRawFd, IntoRawFd};
+
+    #[test]
+    fn a_descriptor_that_is_not_open_or_no_socket_is_refused() {
+        assert!(adopt(1_000_000).is_err());
+        let file = File::open("/dev/null").expect("opened");
+        assert!(adopt_socket(file.as_raw_fd()).is_err());
+        let adopted = adopt(file.into_raw_fd()).expect("open");
+        assert!(adopted.as_raw_fd() > 2);
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_leaves_all_as_it_was() {
+        let program = CString::new("/nowhere/at/all").expect("text");
+        let error = become_program(&program, &[], &[]);
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}
