@@ -176,7 +176,7 @@ pub(crate) fn inspect(
     let live: Vec<SessionId> = sessions.iter().map(|(id, _)| *id).collect();
     let sessions: Vec<Session> = sessions.into_iter().map(|(_, session)| session).collect();
     Ok(Inspection {
-        resumable: resumable(store, owner, &live)?,
+        resumable: resumable(store, owner, &live)?.into_iter().map(|(_, session)| session).collect(),
         jid: bare.into(),
         created_ms: record.created_ms,
         pending: pending(store, owner, &delivery, &sessions)?,
@@ -261,8 +261,13 @@ fn size(store: &dyn Read, owner: Owner) -> Result<Size, StoreError> {
     Ok(size)
 }
 
-/// Sessions of the account that are in the store and not in this daemon: `live` are those that are.
-fn resumable(store: &dyn Read, owner: Owner, live: &[SessionId]) -> Result<Vec<Resumable>, StoreError> {
+/// Sessions of the account that are in the store and not in this daemon, with their numbers: `live` are those
+/// that are.
+pub(crate) fn resumable(
+    store: &dyn Read,
+    owner: Owner,
+    live: &[SessionId],
+) -> Result<Vec<(u64, Resumable)>, StoreError> {
     let (start, end) = schema::everything(owner);
     let mut numbers: Vec<u64> = Vec::new();
     store.scan(&Range { cf: Cf::Sessions, start, end, reverse: false }, &mut |key, _| {
@@ -276,7 +281,7 @@ fn resumable(store: &dyn Read, owner: Owner, live: &[SessionId]) -> Result<Vec<R
     let mut found = Vec::new();
     for number in numbers.into_iter().filter(|number| !live.contains(&SessionId(*number))) {
         if let Some(rows) = durable::read(store, owner.0, number)? {
-            found.push(Resumable::of(&rows));
+            found.push((number, Resumable::of(&rows)));
         }
     }
     Ok(found)

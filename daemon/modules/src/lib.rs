@@ -16,6 +16,7 @@ mod displayed;
 mod durable;
 pub mod effects;
 pub mod examination;
+pub mod export;
 pub mod feed;
 pub mod forward;
 mod ghosts;

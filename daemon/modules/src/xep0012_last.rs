@@ -1,9 +1,9 @@
 //! XEP-0012 Last Activity: the server's uptime, and when an account was last available (RFC 6121 §4.5.2's
 //! time of leaving).
 use crate::effects::Effects;
-use crate::module::{Cx, Info, Iq, Module, Target};
+use crate::module::{Cx, Info, Iq, Module, Target, unreadable};
 use crate::roster;
-use godwit_store::{Cf, Owner, schema};
+use godwit_store::{Cf, Owner, Read, StoreError, schema};
 use godwit_wire::{Condition, StanzaError, Writer, ns};
 
 /// Longest status kept, in bytes; longer ones are cut.
@@ -58,12 +58,19 @@ fn of_account(cx: &Cx<'_>, iq: &Iq<'_>, bare: &str, owner: u64, fx: &mut Effects
         answer(iq, 0, "", fx); // §4: whoever is there now was active now
         return Ok(());
     }
-    let saved = cx.get(Cf::State, &schema::state(Owner(owner), schema::State::LastActivity))?;
-    let saved = saved.as_deref().and_then(|bytes| bytes.split_first_chunk::<8>());
+    let saved = stored(cx.store, Owner(owner)).map_err(unreadable)?;
     let Some((at, status)) = saved else { return Err(StanzaError::new(Condition::ItemNotFound)) };
-    let status = std::str::from_utf8(status).unwrap_or_default();
-    answer(iq, cx.now.saturating_sub(u64::from_be_bytes(*at)), status, fx);
+    answer(iq, cx.now.saturating_sub(at), &status, fx);
     Ok(())
+}
+
+/// When the account was last available, in ms since 1970, and what it said when it went.
+pub(crate) fn stored(store: &dyn Read, owner: Owner) -> Result<Option<(u64, String)>, StoreError> {
+    let saved = store.get(Cf::State, &schema::state(owner, schema::State::LastActivity))?;
+    let parts = saved.as_deref().and_then(|bytes| bytes.split_first_chunk::<8>());
+    Ok(parts.map(|(at, status)| {
+        (u64::from_be_bytes(*at), std::str::from_utf8(status).unwrap_or_default().to_owned())
+    }))
 }
 
 fn answer(iq: &Iq<'_>, ms: u64, status: &str, fx: &mut Effects) {

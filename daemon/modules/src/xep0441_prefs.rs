@@ -9,7 +9,7 @@
 use crate::effects::{Effect, Effects};
 use crate::module::{Cx, Info, Iq, Module, unreadable};
 use crate::roster;
-use godwit_store::{Cf, Owner, StoreError, schema};
+use godwit_store::{Cf, Owner, Read, StoreError, schema};
 use godwit_wire::{Condition, Jid, Node, StanzaError, Writer, ns};
 use serde::{Deserialize, Serialize};
 
@@ -207,6 +207,19 @@ fn remember(cx: &Cx<'_>, (bare, owner): (&str, u64), known: Option<Known>, simpl
             live.prefs.simple = Some(simple);
         }
     });
+}
+
+/// An account's preferences, for its person.
+pub(crate) fn exported(
+    store: &dyn Read,
+    owner: Owner,
+) -> Result<Option<crate::export::Preferences>, StoreError> {
+    let damaged = || StoreError::Corrupt(format!("the archive preferences of account number {}", owner.0));
+    let Some(bytes) = store.get(Cf::State, &schema::state(owner, schema::State::ArchivePrefs))? else {
+        return Ok(None);
+    };
+    let Prefs { default, always, never } = Prefs::decode(&bytes).ok_or_else(damaged)?;
+    Ok(Some(crate::export::Preferences { default: default.name().into(), always, never }))
 }
 
 /// `<prefs/>` to the own account.

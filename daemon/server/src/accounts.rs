@@ -4,8 +4,8 @@ use crate::admin::protocol::{AccountRow, Accounts, Answer, Failure, FailureKind,
 use godwit_modules::Settings;
 use godwit_modules::accounts::{self, AccountError};
 use godwit_modules::inspect::Inspection;
-use godwit_modules::retention;
 use godwit_modules::traced::Traced;
+use godwit_modules::{export, retention};
 use godwit_store::{Outcome, Owner, Read, Seq, StoreError, Tx, TxError};
 use godwit_wire::Jid;
 use std::ops::ControlFlow;
@@ -59,6 +59,10 @@ impl Access<'_> {
             Request::AccountInspect { jid } => {
                 let found = (self.inspect)(&self.address(jid)?).map_err(|e| failure(&e))?;
                 Ok(Answer::Inspection(Box::new(found)))
+            }
+            Request::AccountExport { jid, from } => {
+                let page = export::page(self.store, &self.address(jid)?, from.as_ref());
+                Ok(Answer::Exported(Box::new(page.map_err(|e| failure(&e))?)))
             }
             Request::Trace { id, account } => {
                 let account = account.as_deref().map(|jid| self.address(jid)).transpose()?;

@@ -9,8 +9,7 @@ use crate::alloc::Memory;
 use crate::backup::Done;
 use crate::limits::Ceiling;
 use crate::memory::Owners;
-use godwit_modules::inspect::Inspection;
-use godwit_modules::traced::Traced;
+use godwit_modules::{export, inspect::Inspection, traced::Traced};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -55,6 +54,13 @@ pub enum Request {
     AccountInspect {
         /// Bare JID.
         jid: String,
+    },
+    /// Everything held about an account, a page at a time → [`Answer::Exported`].
+    AccountExport {
+        /// Bare JID.
+        jid: String,
+        /// Where the page begins; the first one if it is not given.
+        from: Option<export::Cursor>,
     },
     /// What became of a message → [`Answer::Traced`].
     Trace {
@@ -143,6 +149,7 @@ pub enum Answer {
     Done,
     Accounts(Accounts),
     Inspection(Box<Inspection>),
+    Exported(Box<export::Page>),
     Traced(Vec<Traced>),
     Status(Box<Status>),
     Sessions(Sessions),

@@ -75,6 +75,13 @@ pub enum Account {
     Passwd(WithPassword),
     /// Remove an account with its roster and all its messages. Its sessions end.
     Remove(Jid),
+    /// Print everything that is held about an account as JSON, messages with their texts included.
+    ///
+    /// One object: format, jid, created_ms, password_keys (which are held; not the keys), roster,
+    /// roster_version, last_activity, archive_preferences, sessions, nodes, items (what was published, as
+    /// XML), messages (the archive: stanza_id, at_ms, incoming, with, resource, hidden, stanza as XML). What
+    /// others hold, like their side of a conversation, is theirs. Fields are added, never renamed.
+    Export(Jid),
     /// List the accounts in the order of their addresses.
     List(Json),
     /// Show where an account's messages are: its sessions, what waits, its archive. Never a message's text.

@@ -2,6 +2,7 @@
 //! error.
 
 mod account_add;
+mod account_export;
 mod account_inspect;
 mod account_list;
 mod account_passwd;
@@ -35,6 +36,7 @@ pub fn run(ctl: &Ctl) -> ExitCode {
         Command::Account(Account::Add(args)) => account_add::run(ctl, args),
         Command::Account(Account::Passwd(args)) => account_passwd::run(ctl, args),
         Command::Account(Account::Remove(args)) => account_remove::run(ctl, args),
+        Command::Account(Account::Export(args)) => account_export::run(ctl, args),
         Command::Account(Account::List(args)) => account_list::run(ctl, args),
         Command::Account(Account::Inspect(args)) => account_inspect::run(ctl, args),
         Command::Archive(Archive::Purge(args)) => archive_purge::run(ctl, args),

@@ -69,7 +69,11 @@ impl Daemon {
             }
             Request::AccountRemove { jid } => tracing::info!(account = jid, "account removed by godwitctl"),
             Request::ArchivePurge { jid, .. } => tracing::info!(account = jid, "archive purged by godwitctl"),
-            Request::AccountInspect { .. }
+            Request::AccountExport { jid, from: None } => {
+                tracing::info!(account = jid, "account exported by godwitctl");
+            }
+            Request::AccountExport { .. }
+            | Request::AccountInspect { .. }
             | Request::AccountList { .. }
             | Request::Trace { .. }
             | Request::Upgrade { .. }
