@@ -24,6 +24,12 @@ def settings(**more):
     }
 
 
+def accounts_of(host):
+    """Their addresses."""
+    rows = json.loads(host.run("godwitctl account list --json").stdout)
+    return [row["jid"] for row in rows]
+
+
 def reload_of(host):
     """What the daemon says of its last reload."""
     return json.loads(host.run("godwitctl status --json").stdout)["reload"]
@@ -66,7 +72,7 @@ def test_from_a_bare_debian_to_two_people_chatting_and_back(fabric, suite):
     (fabric.dir / "accounts.yml").write_text(json.dumps({"godwit_accounts": PASSWORDS}))
     made = play("accounts", where, "-e", f"@{fabric.dir / 'accounts.yml'}")
     assert "a password" not in made.output
-    assert host.run("godwitctl account list").stdout.split() == list(PASSWORDS)
+    assert accounts_of(host) == list(PASSWORDS)
     assert play("accounts", where, "-e", f"@{fabric.dir / 'accounts.yml'}").changed["box"] == 0
 
     report = play("check", where).output
@@ -85,7 +91,7 @@ def test_from_a_bare_debian_to_two_people_chatting_and_back(fabric, suite):
 
     play("setup", where)
     play("restore", where)
-    assert host.run("godwitctl account list").stdout.split() == list(PASSWORDS)
+    assert accounts_of(host) == list(PASSWORDS)
     again = play("restore", where, good=False)
     assert "This box has accounts" in again.output
 
