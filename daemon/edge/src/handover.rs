@@ -37,7 +37,7 @@ pub enum Hold {
 
 /// What a shard gives away.
 pub struct Exported {
-    /// Its connections: their number, then each ([`ConnImage`]).
+    /// Its connections: their number, then each as a `ConnImage`.
     pub connections: Pieces,
     /// The host's part.
     pub host: Pieces,

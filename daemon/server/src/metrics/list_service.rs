@@ -15,7 +15,8 @@ pub(super) const SERVICE: &[Metric] = &[
         "godwit_upgrade_pause_seconds",
         "Pause of the last in-place upgrade, from the last read to the next; 0 if there was none.",
         |f, s| s.one(f.upgrade_pause_s),
-    ),
+    )
+    .seconds(),
     gauge("godwit_connections", "Client connections.", |f, s| s.one(f.connections)),
     gauge(
         "godwit_connection_states",
