@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 
+import pytest
 from client import Client, clients
 from conftest import PASSWORD
 from harness.daemon import Daemon, binary
@@ -112,3 +113,20 @@ async def test_a_damaged_backup_is_named_and_not_restored(own_daemon, tmp_path):
     assert not (into / "store").exists()
     nothing = await ctl(daemon, "backup", "verify", str(tmp_path / "elsewhere"))
     assert nothing.returncode == 1 and "holds no backups" in nothing.stderr
+
+
+async def test_root_restores_for_the_owner_of_the_data_directory(own_daemon, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can restore for another user")
+    daemon = own_daemon()
+    daemon.add_account("ann@localhost", PASSWORD)
+    place = tmp_path / "backups"
+    assert (await ctl(daemon, "backup", "create", str(place))).returncode == 0
+    daemon.stop()
+    data = daemon.dir / "data"
+    (data / "store").rename(daemon.dir / "old-store")
+    os.chown(data, 65534, 65534)
+    restored = await ctl(daemon, "backup", "restore", str(place))
+    assert restored.returncode == 0, restored.stderr
+    assert {os.stat(path).st_uid for path in (data / "store").rglob("*")} == {65534}
+    assert os.stat(data / "store").st_uid == 65534

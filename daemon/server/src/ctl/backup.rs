@@ -3,7 +3,7 @@ use super::args::{Backup, Ctl};
 use super::backup_args::{Create, List, Restore, Verify};
 use super::exit::Failed;
 use super::table::{bytes, table, time};
-use super::way::{self, Found, Way};
+use super::way::{self, Way};
 use super::{json, odd, print};
 use crate::admin::protocol::{Answer, Checkpoint, Request};
 use crate::backup::create::About;
@@ -11,6 +11,7 @@ use crate::backup::{self, BackupError, Created, Done, Manifest, Repository};
 use crate::verify::whole_from;
 use godwit_store::schema::SCHEMA_VERSION;
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
 pub(super) fn run(ctl: &Ctl, command: &Backup) -> Result<(), Failed> {
@@ -108,26 +109,23 @@ fn verify(ctl: &Ctl, args: &Verify) -> Result<(), Failed> {
     Err(Failed::because(format!("backup {} is DAMAGED\n{}", manifest.id, wrong.join("\n"))))
 }
 
+/// Done by whoever runs it, so that root can read a directory of backups that only root may read; what was
+/// restored then gets the data directory's owner.
 fn restore(ctl: &Ctl, args: &Restore) -> Result<(), Failed> {
-    let repository = Repository::open(&args.dir, false)?;
-    let manifest = repository.manifest(args.id.as_deref())?;
     let (into, served) = match &args.into {
         Some(into) => (into.clone(), None),
-        None => match way::find(ctl)? {
-            Found::Daemon(_) => {
-                return Err(Failed::because(
-                    "a daemon is running on that data directory: stop it first, or name another with --into",
-                ));
-            }
-            Found::Done(code) => return super::done(code),
-            Found::Config(config) => {
-                let served: Vec<String> = config.domains.iter().map(ToString::to_string).collect();
-                (config.data_dir.clone(), Some(served))
-            }
-        },
+        None => {
+            let config = way::config(&ctl.config)?;
+            way::refuse_running(ctl, &config)?;
+            let served: Vec<String> = config.domains.iter().map(ToString::to_string).collect();
+            (config.data_dir.clone(), Some(served))
+        }
     };
+    let repository = Repository::open(&args.dir, false)?;
+    let manifest = repository.manifest(args.id.as_deref())?;
     backup::restore(&repository, &manifest, &into, &mut progress("restored"))?;
     clear();
+    let owned = give_to_owner(&into);
     let mut out = io::stderr();
     let (id, there, size) = (&manifest.id, into.display(), bytes(manifest.bytes()));
     let _ = writeln!(out, "godwitctl: backup {id} ({size}) restored into {there}");
@@ -138,19 +136,29 @@ fn restore(ctl: &Ctl, args: &Restore) -> Result<(), Failed> {
             "godwitctl: its accounts of {domain} cannot log in: server.domains has no {domain}"
         );
     }
-    owner(&into);
-    Ok(())
+    owned.map_err(|e| {
+        Failed::because(format!(
+            "restored, but {there} is not its owner's ({e}): chown -R godwit:godwit {there}"
+        ))
+    })
 }
 
-/// Root restores for somebody else, as a rule.
-fn owner(into: &Path) {
-    if rustix::process::geteuid().is_root() {
-        let there = into.display();
-        let _ = writeln!(
-            io::stderr(),
-            "godwitctl: restored by root: if the daemon runs as godwit, chown -R godwit:godwit {there}"
-        );
+/// Root restores for somebody else, as a rule: the owner of the data directory.
+fn give_to_owner(into: &Path) -> io::Result<()> {
+    let owner = std::fs::metadata(into)?;
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
     }
+    if owner.uid() == 0 {
+        let hint = format!("chown -R godwit:godwit {}", into.display());
+        let _ = writeln!(io::stderr(), "godwitctl: restored by root: if the daemon runs as godwit, {hint}");
+        return Ok(());
+    }
+    let store = into.join("store");
+    let files = std::fs::read_dir(&store)?.map(|entry| entry.map(|entry| entry.path()));
+    let mut all: Vec<_> = files.collect::<io::Result<_>>()?;
+    all.extend([store, into.join(backup::SECRET)].into_iter().filter(|path| path.exists()));
+    all.iter().try_for_each(|path| chown(path, Some(owner.uid()), Some(owner.gid())))
 }
 
 /// Shows how far it is, on a terminal.

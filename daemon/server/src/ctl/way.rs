@@ -54,6 +54,17 @@ pub(super) enum Found {
     Done(u8),
 }
 
+/// For what must not be done while a daemon runs.
+pub(super) fn refuse_running(ctl: &Ctl, config: &Config) -> Result<(), Failed> {
+    let socket = ctl.socket.as_ref().unwrap_or(&config.socket);
+    match Client::connect(socket).map_err(|e| unreachable(socket, &e))? {
+        None => Ok(()),
+        Some(_) => Err(Failed::because(
+            "a daemon is running on that data directory: stop it first, or name another with --into",
+        )),
+    }
+}
+
 /// For account commands.
 pub(super) fn any(ctl: &Ctl) -> Result<Way, Failed> {
     match find(ctl)? {
