@@ -63,6 +63,7 @@ struct Coordinator<'a> {
     asked: Option<Asked>,
     progress: Progress,
     json: Option<File>,
+    lines: Vec<serde_json::Value>,
     conductor: Conductor,
     next_reading: u64,
     all_well: bool,
@@ -94,12 +95,16 @@ pub(crate) fn run(cli: &Cli) -> Outcome<()> {
         asked: cli.common.asked(),
         progress: Progress::new(),
         json,
+        lines: Vec::new(),
         conductor: Conductor::new(&cli.scenario),
         next_reading: micros(),
         all_well: true,
     };
     let outcome = coordinator.turns();
     coordinator.progress.end();
+    if let Some(dir) = &cli.common.report {
+        println!("report: {}", crate::report::write(dir, &coordinator.lines)?.display());
+    }
     outcome?;
     if coordinator.all_well { Ok(()) } else { Err("not all went well".into()) }
 }
@@ -294,6 +299,7 @@ impl Coordinator<'_> {
         if let Some(file) = &mut self.json {
             writeln!(file, "{line}").map_err(|e| format!("writing the JSON file: {e}"))?;
         }
+        self.lines.push(line);
         Ok(())
     }
 }

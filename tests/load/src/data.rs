@@ -58,7 +58,17 @@ impl Latency {
     pub(crate) fn json(&self) -> Value {
         let us = |q: f64| self.quantile(q);
         json!({"p50": us(0.5), "p90": us(0.9), "p99": us(0.99), "p999": us(0.999), "max": us(1.0),
-            "mean": (self.0.mean() * 10.0).round() / 10.0, "count": self.count()})
+            "mean": (self.0.mean() * 10.0).round() / 10.0, "count": self.count(), "buckets": self.buckets()})
+    }
+
+    /// From, to and count of buckets that are each half as wide again as the one before.
+    fn buckets(&self) -> Vec<(u64, u64, u64)> {
+        let mut from = 0;
+        let buckets = self.0.iter_log(10, 1.5).map(|bucket| {
+            let to = bucket.value_iterated_to() + 1;
+            (std::mem::replace(&mut from, to), to, bucket.count_since_last_iteration())
+        });
+        buckets.skip_while(|(_, _, count)| *count == 0).collect()
     }
 }
 
@@ -107,6 +117,9 @@ pub(crate) struct Tally {
     pub(crate) seconds: f64,
     /// Sessions that were up.
     pub(crate) sessions: u64,
+    /// Resident bytes of the workers when the measured part ended.
+    #[serde(default)]
+    pub(crate) rss: u64,
     /// Everything else that was counted.
     pub(crate) counts: BTreeMap<String, u64>,
     pub(crate) latency: BTreeMap<String, Latency>,
@@ -146,6 +159,7 @@ impl Tally {
         self.units += other.units;
         self.seconds = self.seconds.max(other.seconds);
         self.sessions += other.sessions;
+        self.rss += other.rss;
         for (name, n) in &other.counts {
             self.count(name, *n);
         }
@@ -206,11 +220,16 @@ impl Recorder {
 
     /// A unit of work is done, `micros` after it was due.
     pub(crate) fn done(&mut self, at: u64, micros: u64) {
+        self.done_apart(at, self.main, micros);
+        self.running.latency.record(micros);
+    }
+
+    /// The same with a latency that is no part of the main one.
+    pub(crate) fn done_apart(&mut self, at: u64, name: &str, micros: u64) {
         self.tally.units += 1;
-        self.latency(self.main, micros);
+        self.latency(name, micros);
         self.roll(at);
         self.running.done += 1;
-        self.running.latency.record(micros);
     }
 
     /// Another latency.
@@ -234,6 +253,7 @@ impl Recorder {
     #[allow(clippy::cast_precision_loss, reason = "figures for people")]
     pub(crate) fn stop(&mut self, at: u64) {
         self.tally.seconds = self.elapsed(at) as f64 / 1e6;
+        self.tally.rss = crate::server::own_rss();
         self.roll(at);
     }
 

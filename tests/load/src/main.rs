@@ -16,6 +16,7 @@ mod options;
 mod outbox;
 mod output;
 mod progress;
+mod report;
 mod saturation;
 mod scenario;
 mod server;

@@ -108,7 +108,7 @@ impl Phase {
 
     /// The same for the load generator itself.
     pub(crate) fn our_bytes(&self) -> Option<u64> {
-        let grown = self.ours.last()?.rss.saturating_sub(self.ours_start);
+        let grown = self.tally.rss.saturating_sub(self.ours_start);
         self.is_about_sessions().then(|| grown / self.tally.sessions)
     }
 
@@ -148,7 +148,7 @@ impl Phase {
         json!({
             "cpu_us_per_unit": round(ratio(cpu, self.tally.units), 2),
             "cores_busy": round(self.our_busy(), 3),
-            "rss_bytes": last.map(|s| s.rss),
+            "rss_bytes": self.tally.rss,
             "rss_per_session": self.our_bytes(),
         })
     }

@@ -11,6 +11,11 @@ use crate::worker::Worker;
 /// end it for the new one, and send again what it had not read the acknowledgement of.
 const PAUSE: u64 = 500_000;
 
+/// Who cannot leave yet looks again after this, µs.
+const LEAVE_AGAIN: u64 = 20_000;
+/// Sessions that are looked at for one that is not away.
+const AROUND_MAX: usize = 64;
+
 impl Mix {
     pub(super) fn due(&mut self, worker: &mut Worker) -> Outcome<()> {
         let mut paces = std::mem::take(&mut self.paces);
@@ -18,6 +23,10 @@ impl Mix {
         while let Some((at, slot)) = self.enter.first().copied().filter(|(at, _)| *at <= now) {
             self.enter.remove(&(at, slot));
             self.enter_room(worker, slot)?;
+        }
+        while let Some((at, slot)) = self.leaving.first().copied().filter(|(at, _)| *at <= now) {
+            self.leaving.remove(&(at, slot));
+            self.leave(worker, slot, now);
         }
         for pace in &mut paces {
             #[allow(
@@ -42,6 +51,9 @@ impl Mix {
             return Ok(());
         }
         let slot = usize::try_from(self.rng.next_u64() % count).unwrap_or(0);
+        // Who is away does nothing; somebody else does it.
+        let mut around = (0..AROUND_MAX).map(|n| (slot + n) % self.keeper.count());
+        let slot = around.find(|slot| self.keeper.is_up(*slot)).unwrap_or(slot);
         match action {
             Action::Message => {
                 self.recorder.latency("behind", now.saturating_sub(due));
@@ -68,10 +80,7 @@ impl Mix {
                 }
             }
             Action::Reconnect => {
-                if self.keeper.is_up(slot) {
-                    self.recorder.tally.count("reconnects", 1);
-                    self.keeper.leave(worker, slot, now + PAUSE);
-                }
+                self.leave(worker, slot, now);
             }
             Action::State => {
                 let offered = worker.client(slot).is_some_and(|client| client.offers().csi);
@@ -89,6 +98,20 @@ impl Mix {
             }
         }
         Ok(())
+    }
+
+    /// Ends the session properly once everything it sent is acknowledged: otherwise nobody knows whether it
+    /// has to be sent again.
+    fn leave(&mut self, worker: &mut Worker, slot: usize, now: u64) {
+        if !self.keeper.is_up(slot) {
+            return;
+        }
+        if self.outboxes.get(slot).is_some_and(|outbox| !outbox.is_empty()) {
+            self.leaving.insert((now + LEAVE_AGAIN, slot));
+            return;
+        }
+        self.recorder.tally.count("reconnects", 1);
+        self.keeper.leave(worker, slot, now + PAUSE);
     }
 
     /// Says something if the session is up.

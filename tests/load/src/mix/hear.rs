@@ -26,6 +26,9 @@ impl Mix {
 
     pub(super) fn changed(&mut self, worker: &mut Worker, slot: usize, change: Change) -> Outcome<()> {
         let now = micros();
+        if let (Change::Up { .. }, Some(since)) = (&change, self.up_since.get_mut(slot)) {
+            *since = now;
+        }
         match change {
             Change::Up { resumed: Some(h), waited, .. } => {
                 self.back("resumed", waited);
@@ -117,10 +120,12 @@ impl Mix {
             if let Some(sent) = sent_at(&stanza) {
                 self.recorder.latency("service", now.saturating_sub(sent));
             }
-            if now < self.window.1 {
-                self.recorder.done(now, took);
-            } else {
-                self.recorder.latency("delivery", took);
+            let away = self.manner.away_apart && self.up_since.get(slot).is_some_and(|since| due < *since);
+            match (now < self.window.1, away) {
+                (true, false) => self.recorder.done(now, took),
+                (true, true) => self.recorder.done_apart(now, "returned", took),
+                (false, false) => self.recorder.latency("delivery", took),
+                (false, true) => self.recorder.latency("returned", took),
             }
         }
     }

@@ -41,6 +41,8 @@ pub(crate) struct Manner {
     pub(crate) resume: bool,
     pub(crate) ack_every: u32,
     pub(crate) body: usize,
+    /// What comes for a session that was away is timed apart (`returned`): it waited for the session.
+    pub(crate) away_apart: bool,
     /// Messages that a session may have sent and not acknowledged; what is due beyond waits.
     pub(crate) window: usize,
     /// After a login: the page of this many last messages (XEP-0313), roster with a version, carbons.
@@ -85,6 +87,10 @@ pub(crate) struct Mix {
     /// Who is in its room, and when to try again who is not.
     inside: Vec<bool>,
     enter: BTreeSet<(u64, usize)>,
+    /// Who leaves, as soon as what it sent is acknowledged.
+    leaving: BTreeSet<(u64, usize)>,
+    /// Since when each session is up.
+    up_since: Vec<u64>,
     padding: String,
     paces: Vec<Pace>,
     rng: Rng,
@@ -111,6 +117,8 @@ impl Mix {
             inactive: vec![false; count],
             inside: vec![false; count],
             enter: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+            up_since: vec![0; count],
             padding: "x".repeat(manner.body),
             paces: Vec::new(),
             rng: Rng::new(worker.share.index as u64 * 7919 + 5),

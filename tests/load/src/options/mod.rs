@@ -150,6 +150,9 @@ pub(crate) struct Common {
     /// Append one JSON line per phase to this file.
     #[arg(long, global = true)]
     pub(crate) json: Option<PathBuf>,
+    /// Write a page with plots into this directory.
+    #[arg(long, global = true)]
+    pub(crate) report: Option<PathBuf>,
     /// A name for this run; stands in its JSON lines and on its page.
     #[arg(long, global = true)]
     pub(crate) label: Option<String>,

@@ -32,6 +32,7 @@ pub(crate) fn run(worker: &mut Worker, options: &Rtb) -> Outcome<()> {
         page: Some(options.page),
         carbons: true,
         roster: true,
+        away_apart: true,
         rooms,
         ..Manner::default()
     };

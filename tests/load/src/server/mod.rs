@@ -140,6 +140,12 @@ fn overflows() -> Option<u64> {
     pair.filter(|(name, _)| *name == "ListenOverflows").find_map(|(_, value)| value.parse().ok())
 }
 
+/// Resident bytes of this process.
+pub(crate) fn own_rss() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    field(&status, "VmRSS:").unwrap_or(0) * 1024
+}
+
 /// The limit of open descriptors of a process.
 pub(crate) fn descriptors_max(pid: u32) -> Option<u64> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
