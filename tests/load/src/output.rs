@@ -10,6 +10,9 @@ use crate::server::{Sample, cpu, descriptors_max};
 /// The number of the JSON format; it grows when a field changes its meaning.
 const FORMAT: u32 = 1;
 
+/// System calls are not counted over less time than this, µs.
+const COUNTED_MIN: u64 = 1_000_000;
+
 /// Latencies that are in the JSON line alone.
 const MINOR: [&str; 2] = ["behind", "service"];
 
@@ -93,10 +96,25 @@ impl Phase {
         }
     }
 
-    /// System calls of the server while measuring.
+    /// System calls of the server while measuring; none for a time too short for the intervals of perf.
     fn syscalls(&self) -> Option<u64> {
-        let (from, to) = self.ends()?;
+        let (from, to) = self.ends().filter(|_| !self.is_short())?;
         Some(to.syscalls?.saturating_sub(from.syscalls?))
+    }
+
+    fn is_short(&self) -> bool {
+        self.ends().is_some_and(|(from, to)| to.sample.at.saturating_sub(from.sample.at) < COUNTED_MIN)
+    }
+
+    /// Why there are no system calls.
+    fn unmeasured(&self) -> Option<String> {
+        let short = self.is_short().then(|| "the phase was shorter than a second".to_owned());
+        self.unmeasured.clone().or(short)
+    }
+
+    /// For each unit of work; `None` if none was done.
+    fn per_unit(&self, n: u64, digits: i32) -> Option<f64> {
+        (self.tally.units > 0).then(|| round(ratio(n, self.tally.units), digits))
     }
 
     /// For each session that is up, by how much the server has grown since the scenario began.
@@ -119,19 +137,18 @@ impl Phase {
 
     fn server(&self) -> Value {
         let Some((from, to)) = self.ends() else { return Value::Null };
-        let units = self.tally.units;
         let cpu = cpu(&from.sample, &to.sample);
         let switches = grown(from.sample.switches, to.sample.switches);
         json!({
             "pids": self.pids,
-            "cpu_us_per_unit": round(ratio(cpu, units), 2),
+            "cpu_us_per_unit": self.per_unit(cpu, 2),
             "cpu_us": cpu,
             "cores_busy": self.server_busy().map(|n| round(n, 3)),
-            "switches_per_unit": round(ratio(switches, units), 4),
+            "switches_per_unit": self.per_unit(switches, 4),
             "switches": switches,
             "syscalls": self.syscalls(),
-            "syscalls_per_unit": self.syscalls().map(|n| round(ratio(n, units), 3)),
-            "syscalls_unmeasured": self.unmeasured,
+            "syscalls_per_unit": self.syscalls().and_then(|n| self.per_unit(n, 3)),
+            "syscalls_unmeasured": self.unmeasured(),
             "rss_start": self.start.map(|s| s.rss),
             "rss_begin": from.sample.rss,
             "rss_end": to.sample.rss,
@@ -146,7 +163,7 @@ impl Phase {
         let last = self.ours.last();
         let cpu = self.ours.first().zip(last).map_or(0, |(from, to)| cpu(from, to));
         json!({
-            "cpu_us_per_unit": round(ratio(cpu, self.tally.units), 2),
+            "cpu_us_per_unit": self.per_unit(cpu, 2),
             "cores_busy": round(self.our_busy(), 3),
             "rss_bytes": self.tally.rss,
             "rss_per_session": self.our_bytes(),
@@ -234,17 +251,20 @@ impl Phase {
         }
         match self.ends() {
             Some((from, to)) => {
-                let cpu = ratio(cpu(&from.sample, &to.sample), tally.units);
-                let switches = ratio(grown(from.sample.switches, to.sample.switches), tally.units);
+                let cpu = self.per_unit(cpu(&from.sample, &to.sample), 1);
+                let switches = self.per_unit(grown(from.sample.switches, to.sample.switches), 2);
+                out += "; server";
+                if let (Some(cpu), Some(switches)) = (cpu, switches) {
+                    let _ = write!(out, " {cpu:.1} µs CPU and {switches:.2} switches per {},", tally.unit);
+                }
                 let _ = write!(
                     out,
-                    "; server {cpu:.1} µs CPU and {switches:.2} switches per {}, {:.0}% of a core, RSS {} KB",
-                    tally.unit,
+                    " {:.0}% of a core, RSS {} KB",
                     busy(&from.sample, &to.sample) * 100.0,
                     to.sample.rss / 1024
                 );
-                if let Some(n) = self.syscalls() {
-                    let _ = write!(out, ", {:.2} system calls per {}", ratio(n, tally.units), tally.unit);
+                if let Some(n) = self.syscalls().and_then(|n| self.per_unit(n, 2)) {
+                    let _ = write!(out, ", {n:.2} system calls per {}", tally.unit);
                 }
                 if let Some(bytes) = self.rss_per_session() {
                     let _ = write!(out, ", {bytes} bytes per session over {} sessions", tally.sessions);
@@ -262,5 +282,39 @@ impl Phase {
             let _ = write!(out, " (last error: {error})");
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Phase, Reading};
+    use crate::data::Tally;
+    use crate::server::Sample;
+
+    fn phase(micros: u64, units: u64) -> Phase {
+        let reading = |at, syscalls| Reading {
+            sample: Sample { at, cpu_fine: at / 2, switches: at / 1_000, ..Sample::default() },
+            syscalls: Some(syscalls),
+        };
+        let tally = Tally { unit: "message".into(), units, ..Tally::default() };
+        Phase { tally, readings: vec![reading(0, 0), reading(micros, 500)], ..Phase::default() }
+    }
+
+    #[test]
+    fn what_was_not_measured_is_no_zero() {
+        let server = |micros, units| phase(micros, units).json(&[])["server"].clone();
+        let measured = server(2_000_000, 100);
+        assert_eq!(measured["cpu_us_per_unit"], 10_000.0);
+        assert_eq!(
+            (&measured["syscalls_per_unit"], &measured["syscalls_unmeasured"]),
+            (&5.0.into(), &().into())
+        );
+        let short = server(900_000, 100);
+        assert!(short["syscalls"].is_null() && short["syscalls_per_unit"].is_null());
+        assert!(short["syscalls_unmeasured"].as_str().is_some_and(|why| why.contains("shorter")));
+        let nothing = server(2_000_000, 0);
+        assert!(nothing["cpu_us_per_unit"].is_null() && nothing["switches_per_unit"].is_null());
+        assert_eq!(nothing["cpu_us"], 1_000_000);
+        assert!(!phase(2_000_000, 0).human().contains("CPU"));
     }
 }

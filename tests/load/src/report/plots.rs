@@ -123,7 +123,7 @@ where
     if lines.len() > 1 {
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(SeriesLabelPosition::UpperLeft)
             .background_style(WHITE.mix(0.8))
             .border_style(GRID)
             .label_font(FONT.into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Top)))
