@@ -153,6 +153,7 @@ fn a_reload_applies_all_or_nothing_and_says_which() {
     assert!(reloading.lines().any(|line| line.starts_with("MONOTONIC_USEC=")), "{reloading}");
     let ready = manager.wait_for("READY=1");
     assert!(ready.contains("server.shards takes effect at the next restart"), "{ready}");
+    assert!(!ready.contains("server.shards takes effect at the next restart, or"), "{ready}");
     let status = manager.status();
     assert_eq!(status["reload"]["ok"], true, "{status}");
     let names = status["certificates"][0]["names"].to_string();

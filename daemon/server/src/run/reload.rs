@@ -9,6 +9,9 @@ use crate::config::Config;
 use godwit_edge::Control;
 use std::sync::Arc;
 
+/// Sessions stay in their shards, and the store where it is, when another binary takes over.
+const KEPT_BY_UPGRADES: [&str; 2] = ["server.shards", "server.data_dir"];
+
 impl Daemon {
     /// What SIGHUP asks for: if another binary was installed it takes over, otherwise, and if it cannot, the
     /// configuration is read again.
@@ -65,7 +68,10 @@ impl Daemon {
         self.mailboxes.each().for_each(|shard| shard.control(Control::Settings(Arc::clone(&settings))));
         Ok(restart
             .into_iter()
-            .map(|key| format!("{key} takes effect at the next restart, or with: godwitctl upgrade"))
+            .map(|key| match KEPT_BY_UPGRADES.iter().any(|kept| key == *kept) {
+                true => format!("{key} takes effect at the next restart"),
+                false => format!("{key} takes effect at the next restart, or with: godwitctl upgrade"),
+            })
             .collect())
     }
 }
