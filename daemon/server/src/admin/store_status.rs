@@ -1,5 +1,4 @@
 //! What `godwitctl status` tells of the store and of what is kept in it.
-use super::protocol::{Pace, PerSync};
 use serde::{Deserialize, Serialize};
 
 /// What is kept of all messages.
@@ -58,4 +57,30 @@ pub struct StoreStatus {
     pub lately: Pace,
     /// Memory of memtables, block cache and table readers.
     pub memory_bytes: u64,
+}
+
+/// How many share a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct PerSync {
+    /// Transactions.
+    pub transactions: f64,
+    /// Stored messages.
+    pub messages: f64,
+}
+
+/// The store over the last interval that was measured; all zero before the first one ended.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Pace {
+    /// Length of the interval.
+    pub interval_s: f64,
+    /// Syncs in a second.
+    pub syncs_per_s: f64,
+    /// Transactions in a second.
+    pub transactions_per_s: f64,
+    /// Stored messages in a second.
+    pub messages_per_s: f64,
+    /// Transactions and stored messages for each sync.
+    pub per_sync: PerSync,
+    /// Mean time of a sync, in microseconds.
+    pub sync_us_mean: f64,
 }
