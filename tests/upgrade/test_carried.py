@@ -1,7 +1,10 @@
 """Upgrades under way: whatever a session is in the middle of, it goes on."""
 
+import json
 import ssl
+import urllib.request
 
+from harness.daemon import free_port
 from harness.rawxmpp import RawClient, client_context
 
 CHAT = "<message to='bob@localhost/r{to}' type='chat' id='m{n}'><body>{n}</body></message>"
@@ -65,3 +68,33 @@ def test_who_waits_to_resume_and_who_is_logging_in_is_carried_too(installed):
     late.open_stream()
     assert alice.sync() == "result"
     assert "1 wait for resumption" in daemon.ctl("status").stdout
+
+
+def test_who_asks_for_the_version_gets_the_new_one_and_upgrades_are_counted_on(installed):
+    metrics = free_port()
+    daemon = installed(settings={"listen": {"metrics": f"127.0.0.1:{metrics}"}})
+    client = RawClient(daemon)
+    client.login("alice", "secret")
+
+    def software():
+        query = client.iq("get", "<query xmlns='jabber:iq:version'/>", to="localhost")[0]
+        return query.find("{jabber:iq:version}version").text
+
+    def counted():
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        ours = (line.split() for line in lines if line.startswith("godwit_upgrade"))
+        return {name: float(value) for name, value in ours}
+
+    assert (software(), counted()["godwit_upgrades_total"]) == ("1.0.0", 0)
+    for number, version in enumerate(("1.1.0", "1.2.0-rc.1")):
+        daemon.install(version)
+        daemon.upgrade()
+        assert (software(), counted()["godwit_upgrades_total"]) == (version, number + 1)
+        assert counted()["godwit_upgrade_pause_seconds"] > 0
+    daemon.upgrade("--binary", "/nowhere", check=False)
+    daemon.install("1.3.0")
+    daemon.upgrade()
+    status = json.loads(daemon.ctl("status", "--json").stdout)
+    last = status["upgrade"]
+    assert (status["upgrades"], last["from"], last["to"]) == (3, "1.2.0-rc.1", "1.3.0")

@@ -20,6 +20,8 @@ use std::sync::{Arc, OnceLock, RwLock};
 /// What modules and router need to know of the configuration. Replaced whole at a reload.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The daemon's version.
+    pub version: &'static str,
     /// Domains served, normalised.
     pub domains: Vec<Box<str>>,
     /// Bare JIDs of administrators.

@@ -20,7 +20,7 @@ impl Module for Version {
         }
     }
 
-    fn iq(&self, _cx: &Cx<'_>, iq: &Iq<'_>, fx: &mut Effects) -> Result<(), StanzaError> {
+    fn iq(&self, cx: &Cx<'_>, iq: &Iq<'_>, fx: &mut Effects) -> Result<(), StanzaError> {
         if iq.set || iq.target != Target::Server {
             return Err(StanzaError::new(Condition::ServiceUnavailable));
         }
@@ -29,7 +29,7 @@ impl Module for Version {
         writer.start("query").attr("xmlns", ns::VERSION);
         writer.start("name").text("Godwit").end();
         // No operating system: §6 leaves it out where it would only help an attacker.
-        writer.start("version").text(env!("CARGO_PKG_VERSION")).end();
+        writer.start("version").text(cx.settings.version).end();
         writer.end();
         iq.result(&out, fx);
         Ok(())

@@ -49,6 +49,7 @@ impl DerefMut for World {
 /// Settings that tests start from.
 pub fn settings() -> Settings {
     Settings {
+        version: env!("CARGO_PKG_VERSION"),
         domains: vec![DOMAIN.into()],
         admins: Vec::new(),
         in_band: true,

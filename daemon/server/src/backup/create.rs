@@ -66,7 +66,7 @@ pub fn create(
         format: FORMAT,
         id: free_id(about.at_ms, &earlier),
         created_ms: about.at_ms,
-        version: env!("CARGO_PKG_VERSION").into(),
+        version: crate::version::version().into(),
         schema: about.schema,
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         domains: about.domains.clone(),

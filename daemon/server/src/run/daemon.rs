@@ -242,6 +242,7 @@ pub(crate) fn hub_settings(config: &Config, secret: [u8; 32]) -> godwit_modules:
     godwit_modules::Settings {
         domains: config.domains.clone(),
         admins: config.admins.clone(),
+        version: crate::version::version(),
         in_band: config.raw.registration.in_band,
         sessions_max: size(limits.sessions_per_account_max),
         roster_max: size(limits.roster_items_per_account_max),
