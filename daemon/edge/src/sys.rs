@@ -1,14 +1,13 @@
 //! The system calls that the standard library has no safe form for: the only file with `unsafe`.
 //!
-//! All of it is for the in-place upgrade: descriptors that come from the binary before this one, and `execve`
-//! with signals held back, so that none is lost between two binaries.
+//! All of it is for the in-place upgrade: descriptors that come from the binary before this one, `execve`,
+//! and signals that are held back, so that none is lost between two binaries.
 #![allow(unsafe_code)]
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-/// Signals that wait while one binary hands over to the next: handlers do not survive `execve`, and without
-/// them each of these would end the process.
+/// The signals that the daemon listens to.
 const HELD_BACK: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGTERM, libc::SIGINT];
 
 fn done(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -41,50 +40,40 @@ pub fn close_on_exec(fd: RawFd, close: bool) -> io::Result<()> {
     done(unsafe { libc::fcntl(fd, libc::F_SETFD, flags) }).map(|_| ())
 }
 
-fn held_back() -> libc::sigset_t {
-    // SAFETY: a signal set is plain data, of which all zeros are a value; the calls only write to it.
-    unsafe {
+/// Holds the signals back that the daemon listens to, from this thread and all that it starts later: each
+/// would end the process between two binaries, since handlers do not survive `execve`. They are read from the
+/// descriptor, which does not block; one that is not read is there for the next binary.
+pub fn hold_signals_back() -> io::Result<OwnedFd> {
+    // SAFETY: a signal set is plain data, of which all zeros are a value; the calls write to it alone, then
+    // read it, and it lives through them. The old mask is not asked for.
+    let made = unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         HELD_BACK.iter().for_each(|signal| {
             libc::sigaddset(&raw mut set, *signal);
         });
-        set
-    }
-}
-
-fn mask(how: libc::c_int) -> io::Result<()> {
-    let set = held_back();
-    // SAFETY: reads `set`, which lives through the call; the old mask is not asked for.
-    match unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) } {
-        0 => Ok(()),
-        error => Err(io::Error::from_raw_os_error(error)),
-    }
-}
-
-/// Lets the signals through to this thread again that [`become_program`] held back.
-pub fn let_signals_through() -> io::Result<()> {
-    mask(libc::SIG_UNBLOCK)
+        match libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) {
+            0 => libc::signalfd(-1, &raw const set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC),
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+    };
+    let fd = done(made)?;
+    // SAFETY: it was opened just now, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Makes this process another program: the same number, the same open descriptors but those that are closed
-/// on exec, nothing else. Returns only with the reason why that failed; all is as before then.
+/// on exec, nothing else. Signals that are held back stay so. Returns only with the reason why that failed;
+/// all is as before then.
 pub fn become_program(program: &CString, arguments: &[CString], environment: &[CString]) -> io::Error {
     fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
         texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
     }
     let (arguments, environment) = (pointers(arguments), pointers(environment));
-    if let Err(error) = mask(libc::SIG_BLOCK) {
-        return error;
-    }
     // SAFETY: the strings end in NUL, both lists end in a null pointer, and all of them live through the
     // call, which returns only if it failed.
     unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
-    let error = io::Error::last_os_error();
-    if let Err(error) = let_signals_through() {
-        tracing::error!(%error, "signals stay held back");
-    }
-    error
+    io::Error::last_os_error()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::listening::{given, listeners};
 use super::pace::Pacer;
 use super::secrets::Secrets;
 use super::shards::{Mailboxes, Server};
+use super::signals::Signals;
 use super::take_over::Origin;
 use super::upgrade::Upgrading;
 use super::workers::Workers;
@@ -87,6 +88,7 @@ pub(super) struct Begin {
     pub(super) origin: Origin,
     /// What the binary before left, if this one takes over.
     pub(super) taken: Option<Snapshot>,
+    pub(super) signals: Arc<Signals>,
 }
 
 /// The shards' threads.
@@ -100,7 +102,7 @@ pub(super) fn trouble(part: impl Display) -> impl FnOnce(&dyn Display) -> String
 impl Daemon {
     /// Starts everything but the tokio side.
     pub(super) fn start(begin: Begin) -> Result<(Arc<Daemon>, Threads), String> {
-        let Begin { config_file, config, logging, inherited, origin, mut taken } = begin;
+        let Begin { config_file, config, logging, inherited, origin, mut taken, signals } = begin;
         let machine = Machine::here();
         let derived = derive(machine);
         let descriptors = raise_descriptors();
@@ -139,7 +141,7 @@ impl Daemon {
         let options = store_options(&config, &derived, derived.store_files(descriptors));
         let image = taken.as_mut().and_then(|taken| taken.hub.take());
         let (store, hub, writer) = open_hub(&config, &options, secret, &clock, &mailboxes, &workers, image)?;
-        let up = Upgrading::new(origin, &config.data_dir, given);
+        let up = Upgrading::new(origin, &config.data_dir, given, signals);
         let connections =
             godwit_edge::Ceiling::new(usize::try_from(ceiling.connections_max).unwrap_or(usize::MAX));
         let mut daemon = Daemon {
@@ -240,9 +242,9 @@ pub(crate) fn hub_settings(config: &Config, secret: [u8; 32]) -> godwit_modules:
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     godwit_modules::Settings {
+        version: crate::version::version(),
         domains: config.domains.clone(),
         admins: config.admins.clone(),
-        version: crate::version::version(),
         in_band: config.raw.registration.in_band,
         sessions_max: size(limits.sessions_per_account_max),
         roster_max: size(limits.roster_items_per_account_max),

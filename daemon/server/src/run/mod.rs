@@ -13,6 +13,7 @@ mod reload;
 mod retention;
 mod secrets;
 mod shards;
+mod signals;
 mod standstill;
 mod status;
 mod take_over;
@@ -28,16 +29,17 @@ use crate::systemd::Inherited;
 pub(crate) use daemon::hub_settings;
 use daemon::{Begin, Daemon, Threads};
 use godwit_edge::{Control, sys};
+use signals::{Signals, Told};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::RawFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 /// Threads of the runtime that serves everything but connections.
@@ -49,6 +51,14 @@ const SHARD_WAIT: Duration = Duration::from_secs(5);
 
 /// Runs the daemon until it is told to stop.
 pub fn run(file: &Path, config: Config) -> ExitCode {
+    // Before there is any other thread.
+    let signals = match Signals::hold_back() {
+        Ok(signals) => signals,
+        Err(e) => {
+            eprintln!("godwitd: no signals: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
     let logging = match Logging::start(&config.raw.log.level, config.raw.log.format) {
         Ok(logging) => logging,
         Err(e) => {
@@ -57,7 +67,7 @@ pub fn run(file: &Path, config: Config) -> ExitCode {
         }
     };
     let flush = logging.clone();
-    let code = match serve(file, config, logging) {
+    let code = match serve(file, config, logging, signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             message.lines().for_each(|line| tracing::error!("{line}"));
@@ -69,7 +79,7 @@ pub fn run(file: &Path, config: Config) -> ExitCode {
     code
 }
 
-fn serve(file: &Path, config: Config, logging: Logging) -> Result<(), String> {
+fn serve(file: &Path, config: Config, logging: Logging, signals: Arc<Signals>) -> Result<(), String> {
     tracing::info!(version = crate::version::version(), domains = %config.domains.join(" "), "starting");
     let taken = take_over::inherited()?;
     let origin = take_over::origin(&config, taken.is_some());
@@ -84,13 +94,10 @@ fn serve(file: &Path, config: Config, logging: Logging) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|e| format!("no runtime: {e}"))?;
-    // Before everything else: a SIGHUP that comes during the start must wait and not kill.
-    let told = runtime.block_on(async { Told::new() }).map_err(|e| format!("no signals: {e}"))?;
-    godwit_edge::sys::let_signals_through().map_err(|e| format!("no signals: {e}"))?;
     let handed = taken.as_ref().map(|taken| (taken.common.admin.clone(), taken.common.metrics));
     let metrics = bind_metrics(&config, handed.as_ref().and_then(|(_, metrics)| *metrics))?;
     let began = handed.is_some();
-    let begin = Begin { config_file: file.to_owned(), config, logging, inherited, origin, taken };
+    let begin = Begin { config_file: file.to_owned(), config, logging, inherited, origin, taken, signals };
     let (daemon, threads) = Daemon::start(begin)?;
     // After the store, whose lock says that no other daemon uses this data directory.
     let socket = match handed {
@@ -107,7 +114,7 @@ fn serve(file: &Path, config: Config, logging: Logging) -> Result<(), String> {
     if began {
         runtime.spawn(take_over::prove(Arc::clone(&daemon)));
     }
-    let stopped = supervise(&runtime, &daemon, threads, &socket, metrics, told);
+    let stopped = supervise(&runtime, &daemon, threads, &socket, metrics);
     runtime.shutdown_background();
     let closed = daemon.writer.close().and_then(|()| daemon.store.close());
     stopped.and(closed.map_err(|e| format!("closing the store: {e}")))?;
@@ -121,7 +128,6 @@ fn supervise(
     threads: Threads,
     socket: &AdminSocket,
     metrics: Option<TcpListener>,
-    mut told: Told,
 ) -> Result<(), String> {
     let listener = socket.listener().map_err(|e| format!("admin.socket: {e}"))?;
     runtime.block_on(async {
@@ -140,18 +146,15 @@ fn supervise(
         let notice = daemon.up.origin.again.as_deref();
         crate::systemd::ready(notice.unwrap_or("running"));
         tracing::info!("ready");
+        let mut told = daemon.up.signals.listen().map_err(|e| format!("signals: {e}"))?;
+        let mut hanging_up = HangingUp::default();
         loop {
-            let Told { terminate, interrupt, hangup } = &mut told;
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => {
-                    let daemon = Arc::clone(daemon);
-                    // Reading files and certificates blocks.
-                    if tokio::task::spawn_blocking(move || daemon.hang_up()).await.is_err() {
-                        tracing::error!("the reload panicked");
-                    }
-                }
+                one = told.recv() => match one {
+                    Some(Told::HangUp) => hanging_up.begin(daemon),
+                    Some(Told::Stop) | None => break,
+                },
+                () = hanging_up.done(daemon) => {}
                 () = sleep(SHARD_LOOK) => {
                     if let Some(number) = threads.iter().position(|thread| thread.is_finished()) {
                         // Its connections are gone; a restart serves all of them again soonest.
@@ -163,6 +166,36 @@ fn supervise(
         stop(daemon, threads, &mut told).await;
         Ok(())
     })
+}
+
+/// What SIGHUP asks for, one at a time; a signal that comes meanwhile is followed afterwards, once.
+#[derive(Default)]
+struct HangingUp {
+    task: Option<JoinHandle<()>>,
+    again: bool,
+}
+
+impl HangingUp {
+    fn begin(&mut self, daemon: &Arc<Daemon>) {
+        self.again = self.task.is_some();
+        if !self.again {
+            let daemon = Arc::clone(daemon);
+            // Reading files and certificates blocks; an order to stop must be heard meanwhile.
+            self.task = Some(tokio::task::spawn_blocking(move || daemon.hang_up()));
+        }
+    }
+
+    /// Returns when one has ended.
+    async fn done(&mut self, daemon: &Arc<Daemon>) {
+        let Some(task) = &mut self.task else { return std::future::pending().await };
+        if task.await.is_err() {
+            tracing::error!("the reload panicked");
+        }
+        self.task = None;
+        if std::mem::take(&mut self.again) {
+            self.begin(daemon);
+        }
+    }
 }
 
 fn bind_metrics(config: &Config, handed: Option<(SocketAddr, RawFd)>) -> Result<Option<TcpListener>, String> {
@@ -182,9 +215,8 @@ fn bind_metrics(config: &Config, handed: Option<(SocketAddr, RawFd)>) -> Result<
 }
 
 /// Closes all streams and waits for the shards; a second signal ends the process at once.
-async fn stop(daemon: &Arc<Daemon>, threads: Threads, told: &mut Told) {
-    daemon.up.stopping.store(true, Ordering::Release);
-    // An upgrade under way sees that, and gives up.
+async fn stop(daemon: &Arc<Daemon>, threads: Threads, told: &mut Receiver<Told>) {
+    // An upgrade under way sees that the daemon was told to stop, and gives up.
     let (held, told_held) = tokio::sync::oneshot::channel();
     let upgrading = Arc::clone(daemon);
     tokio::task::spawn_blocking(move || {
@@ -212,35 +244,11 @@ async fn stop(daemon: &Arc<Daemon>, threads: Threads, told: &mut Told) {
     tokio::select! {
         _ = joined => {}
         () = sleep(grace.0 + SHARD_WAIT) => tracing::warn!("a shard does not stop; its connections are cut"),
-        () = told.stop_signal() => {
+        Some(()) = signals::stop(told) => {
             tracing::warn!("told twice: stopping at once");
             daemon.logging.flush();
             // What was acknowledged is durable.
             std::process::exit(0);
-        }
-    }
-}
-
-/// The signals that the daemon listens to.
-struct Told {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Told {
-    fn new() -> std::io::Result<Told> {
-        Ok(Told {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn stop_signal(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
         }
     }
 }

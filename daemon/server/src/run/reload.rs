@@ -16,7 +16,8 @@ impl Daemon {
     /// What SIGHUP asks for: if another binary was installed it takes over, otherwise, and if it cannot, the
     /// configuration is read again.
     pub(super) fn hang_up(&self) {
-        if !self.has_new_binary() || self.upgrade(None, false).is_err() {
+        let stays = !self.has_new_binary() || self.upgrade(None, false).is_err();
+        if stays && !self.up.signals.told_to_stop() {
             self.reload();
         }
     }

@@ -17,6 +17,8 @@ const REST_WAIT: Duration = Duration::from_secs(5);
 /// For a shard to give its connections away.
 const EXPORT_WAIT: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_micros(300);
+/// Why there is no upgrade if the daemon ends.
+pub(super) const TOLD_TO_STOP: &str = "the daemon was told to stop";
 
 /// A time by a clock that goes on over `execve`, in ns.
 pub(super) fn monotonic_ns() -> u64 {
@@ -66,8 +68,9 @@ impl Daemon {
     /// Stops reading and waits until nothing is under way.
     pub(super) fn come_to_rest(&self) -> Result<(), String> {
         self.hold(Hold::All);
-        if until(REST_WAIT, || self.is_at_rest()) {
-            return Ok(());
+        let told_to_stop = || self.up.signals.told_to_stop();
+        if until(REST_WAIT, || told_to_stop() || self.is_at_rest()) {
+            return if told_to_stop() { Err(TOLD_TO_STOP.into()) } else { Ok(()) };
         }
         Err(format!(
             "the daemon did not come to rest within {} s; {} transactions wait for the disk",

@@ -1,7 +1,8 @@
 //! The in-place upgrade, step by step: what can fail comes first, and until `execve` everything can be taken
 //! back. After it there is no way back but the store: if the next binary fails, clients resume from there.
 use super::daemon::{Daemon, locked};
-use super::standstill::monotonic_ns;
+use super::signals::Signals;
+use super::standstill::{TOLD_TO_STOP, monotonic_ns};
 use super::take_over::Origin;
 use crate::admin::protocol::{Answer, Failure, FailureKind, UpgradeAnswer, UpgradeStatus};
 use crate::admin::socket::AdminSocket;
@@ -21,8 +22,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// What an upgrade needs to know, and what is known of the last one.
 pub(super) struct Upgrading {
@@ -30,8 +31,7 @@ pub(super) struct Upgrading {
     pub(super) probation: Probation,
     /// Held by an upgrade, and by the stop.
     pub(super) alone: Mutex<()>,
-    /// The daemon was told to stop.
-    pub(super) stopping: AtomicBool,
+    pub(super) signals: Arc<Signals>,
     /// Held shared by whatever else uses the store or its sessions for long.
     pub(super) gate: RwLock<()>,
     pub(super) standing: OnceLock<Standing>,
@@ -43,12 +43,17 @@ pub(super) struct Upgrading {
 }
 
 impl Upgrading {
-    pub(super) fn new(origin: Origin, data_dir: &Path, given: Vec<Entry>) -> Upgrading {
+    pub(super) fn new(
+        origin: Origin,
+        data_dir: &Path,
+        given: Vec<Entry>,
+        signals: Arc<Signals>,
+    ) -> Upgrading {
         Upgrading {
             origin,
             probation: Probation::of(data_dir),
             alone: Mutex::default(),
-            stopping: AtomicBool::new(false),
+            signals,
             gate: RwLock::default(),
             standing: OnceLock::new(),
             given,
@@ -232,11 +237,11 @@ impl Daemon {
         if let Err(error) = self.store.suspend() {
             return format!("the store cannot be closed: {error}");
         }
-        let error = if self.up.stopping.load(Ordering::Acquire) {
-            io::Error::other("the daemon was told to stop")
-        } else {
-            self.logging.flush();
-            become_binary(binary, Some(memory.as_raw_fd()))
+        self.logging.flush();
+        let error = match self.up.signals.leave_to_next() {
+            None => io::Error::other(TOLD_TO_STOP),
+            // From here on a signal is the next binary's.
+            Some(_left) => become_binary(binary, Some(memory.as_raw_fd())),
         };
         if let Err(error) = self.store.resume() {
             // The writer tries again; nothing is acknowledged meanwhile.
