@@ -21,4 +21,4 @@ pub use rng::Rng;
 pub use scan::{Item, ScanError, Scanner};
 pub use session::{Client, Event, Offers, Resume};
 pub use settings::{Account, Mechanism, Purpose, Settings, Source, TlsMode};
-pub use tls::client_config;
+pub use tls::{TlsVersions, client_config};

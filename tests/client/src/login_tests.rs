@@ -6,7 +6,7 @@ use super::{Login, Online, Step};
 use crate::scan::Item;
 use crate::session::Resume;
 use crate::settings::{Account, Mechanism, Purpose, Settings, TlsMode};
-use crate::tls::client_config;
+use crate::tls::{TlsVersions, client_config};
 
 const SASL_FEATURES: &str = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
     <mechanism>SCRAM-SHA-1-PLUS</mechanism><mechanism>PLAIN</mechanism></mechanisms></stream:features>";
@@ -22,7 +22,7 @@ struct Script {
 
 impl Script {
     fn new(tls: TlsMode, resume: Option<Resume>) -> Self {
-        let config = client_config(true, false).expect("a TLS configuration");
+        let config = client_config(TlsVersions::Both, true, false).expect("a TLS configuration");
         let mut settings = Settings::new((Ipv4Addr::LOCALHOST, 1).into(), tls, "localhost", config);
         settings.mechanism = Mechanism::Auto;
         let account = Account { user: "u".into(), password: "p".into(), resource: Some("r".into()) };

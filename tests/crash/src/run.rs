@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use godwit_testclient::{Account, Event, Pool, Rng, Settings, TlsMode, client_config, now};
+use godwit_testclient::{Account, Event, Pool, Rng, Settings, TlsMode, TlsVersions, client_config, now};
 
 use crate::death::{BY_KILL, Death, POINT_WAIT_MAX};
 use crate::ledger::Ledger;
@@ -120,7 +120,7 @@ impl Run {
         let power = |loss| Power::prepare(server.dir(), loss, Rng::new(plan.seed ^ 0x706f_7765));
         server.power = plan.power.map(power).transpose()?;
         server.unsynced = plan.unsynced;
-        let config = client_config(true, true).map_err(|e| e.to_string())?;
+        let config = client_config(TlsVersions::Both, true, true).map_err(|e| e.to_string())?;
         let mut settings = Settings::new(server.addr(), TlsMode::Direct, "localhost", config);
         settings.receive_buffer = Some(RECEIVE_BUFFER);
         let senders = sending.into_iter().enumerate();

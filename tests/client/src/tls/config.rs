@@ -8,7 +8,7 @@ use rustls::client::{
     ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue,
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, NamedGroup, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, NamedGroup, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::handshake::SecretsOfThread;
@@ -16,17 +16,43 @@ use super::handshake::SecretsOfThread;
 /// Tickets kept at most, for all clients together.
 const TICKETS_MAX: usize = 1_000_000;
 
+/// Versions of TLS that a client offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsVersions {
+    /// 1.2 and 1.3.
+    #[default]
+    Both,
+    /// Only 1.2.
+    Tls12,
+    /// Only 1.3.
+    Tls13,
+}
+
+impl TlsVersions {
+    fn list(self) -> Vec<&'static SupportedProtocolVersion> {
+        match self {
+            Self::Both => rustls::DEFAULT_VERSIONS.to_vec(),
+            Self::Tls12 => vec![&rustls::version::TLS12],
+            Self::Tls13 => vec![&rustls::version::TLS13],
+        }
+    }
+}
+
 /// A configuration that accepts any certificate (servers under test have throw-away ones).
 ///
 /// Without `tickets` each login pays a full handshake, which is the case worth measuring.
 ///
 /// # Errors
-/// When the provider refuses the default protocol versions.
-pub fn client_config(alpn: bool, tickets: bool) -> Result<Arc<ClientConfig>, rustls::Error> {
+/// When the provider refuses the protocol versions.
+pub fn client_config(
+    versions: TlsVersions,
+    alpn: bool,
+    tickets: bool,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
     let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(&versions.list())?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 
-pub use config::client_config;
+pub use config::{TlsVersions, client_config};
 use handshake::{Handshake, Progress};
 use record::Record;
 

@@ -8,7 +8,7 @@ use rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, SupportedCipherSuite};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 
-use super::{Tls, client_config};
+use super::{Tls, TlsVersions, client_config};
 
 fn server_config(suite: SupportedCipherSuite) -> Arc<ServerConfig> {
     let CertifiedKey { cert, signing_key } =
@@ -89,7 +89,7 @@ fn both_versions_and_all_ciphers_talk() {
             continue;
         }
         for piece in [1, 7, 100_000] {
-            let client = client_config(false, false).expect("a configuration");
+            let client = client_config(TlsVersions::Both, false, false).expect("a configuration");
             let mut pair = Pair::new(&server_config(suite), &client, piece);
             // Said before the handshake is over.
             pair.client.seal(b"early", &mut pair.out).expect("waits");
@@ -103,7 +103,7 @@ fn both_versions_and_all_ciphers_talk() {
 
 #[test]
 fn keys_change_at_the_servers_wish() {
-    let client = client_config(false, false).expect("a configuration");
+    let client = client_config(TlsVersions::Both, false, false).expect("a configuration");
     for suite in [cipher_suite::TLS13_AES_256_GCM_SHA384, cipher_suite::TLS13_AES_128_GCM_SHA256] {
         let mut pair = Pair::new(&server_config(suite), &client, 3);
         pair.talk(b"before");
@@ -118,7 +118,7 @@ fn keys_change_at_the_servers_wish() {
 #[test]
 fn each_login_keeps_one_ticket_and_uses_one() {
     let server = server_config(cipher_suite::TLS13_AES_256_GCM_SHA384);
-    let client = client_config(false, true).expect("a configuration");
+    let client = client_config(TlsVersions::Both, false, true).expect("a configuration");
     let mut pairs: Vec<Pair> = (0..20).map(|_| Pair::new(&server, &client, 999)).collect();
     for pair in &mut pairs {
         pair.talk(b"first");
@@ -134,7 +134,7 @@ fn each_login_keeps_one_ticket_and_uses_one() {
 
 #[test]
 fn what_is_no_tls_or_was_changed_is_refused() {
-    let client = client_config(false, false).expect("a configuration");
+    let client = client_config(TlsVersions::Both, false, false).expect("a configuration");
     let mut out = Vec::new();
     let mut tls = Tls::connect(&client, "localhost", false, &mut out).expect("a flight");
     let mut input = b"<stream:stream>".to_vec();

@@ -117,6 +117,9 @@ impl Mix {
         }
         let (in_window, took) = ((self.window.0..self.window.1).contains(&due), now.saturating_sub(due));
         if pair.arrive(n) && in_window {
+            if let Some(longest) = self.longest.get_mut(slot) {
+                *longest = took.max(*longest);
+            }
             if let Some(sent) = sent_at(&stanza) {
                 self.recorder.latency("service", now.saturating_sub(sent));
             }

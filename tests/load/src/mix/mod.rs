@@ -80,6 +80,8 @@ pub(crate) struct Mix {
     arrived: Vec<Pair>,
     /// What is on its way to each slot: number and due time.
     expected: Vec<VecDeque<(u64, u64)>>,
+    /// The longest that a message to each slot took, µs; 0 if none came.
+    longest: Vec<u64>,
     /// When the page after the login was asked for; 0 if none is awaited.
     asked: Vec<u64>,
     pages_awaited: usize,
@@ -112,6 +114,7 @@ impl Mix {
             outboxes: (0..count).map(|_| Outbox::default()).collect(),
             arrived: (0..count).map(|_| Pair::default()).collect(),
             expected: vec![VecDeque::new(); count],
+            longest: vec![0; count],
             asked: vec![0; count],
             pages_awaited: 0,
             inactive: vec![false; count],
@@ -185,6 +188,11 @@ impl Mix {
         self.window = (now, now.saturating_add(length));
     }
 
+    /// The recorded time is over now, if it is not yet.
+    pub(crate) fn stop_recording(&mut self, now: u64) {
+        self.window.1 = self.window.1.min(now);
+    }
+
     /// True once the recorded time is over.
     pub(crate) fn is_over(&self, now: u64) -> bool {
         now >= self.window.1
@@ -199,6 +207,13 @@ impl Mix {
     /// Sum over all receivers.
     pub(crate) fn sum(&self, of: fn(&Pair) -> u64) -> u64 {
         self.arrived.iter().map(of).sum()
+    }
+
+    /// Records how long the slowest message to each session took.
+    pub(crate) fn record_longest(&mut self) {
+        for longest in self.longest.iter().filter(|longest| **longest > 0) {
+            self.recorder.latency("longest", *longest);
+        }
     }
 
     /// What was due in the recorded time and is still on its way counts as late, and as old as it is now.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use godwit_testclient::{Account, Mechanism, Settings, Source, TlsMode, client_config};
+use godwit_testclient::{Account, Mechanism, Settings, Source, TlsMode, TlsVersions, client_config};
 
 pub(crate) use scenarios::{Chat, Failover, Idle, Login, LoginStorm, Mam, Muc, Offline, Ramp, Register, Rtb};
 
@@ -82,6 +82,15 @@ pub(crate) enum Tls {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum TlsVersion {
+    Both,
+    #[value(name = "1.2")]
+    Tls12,
+    #[value(name = "1.3")]
+    Tls13,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Sasl {
     Auto,
     #[value(name = "scram-sha-256")]
@@ -100,6 +109,9 @@ pub(crate) struct Common {
     /// How TLS begins.
     #[arg(long, global = true, value_enum, default_value = "direct")]
     tls: Tls,
+    /// Versions of TLS to offer.
+    #[arg(long, global = true, value_enum, default_value = "both")]
+    tls_version: TlsVersion,
     /// The XMPP domain.
     #[arg(long, global = true, default_value = "localhost")]
     pub(crate) domain: String,
@@ -190,7 +202,13 @@ impl Common {
             Tls::Starttls => TlsMode::StartTls,
             Tls::None => TlsMode::None,
         };
-        let config = client_config(tls == TlsMode::Direct, self.tickets).map_err(|e| e.to_string())?;
+        let versions = match self.tls_version {
+            TlsVersion::Both => TlsVersions::Both,
+            TlsVersion::Tls12 => TlsVersions::Tls12,
+            TlsVersion::Tls13 => TlsVersions::Tls13,
+        };
+        let config = client_config(versions, tls == TlsMode::Direct, self.tickets);
+        let config = config.map_err(|e| e.to_string())?;
         let mut settings = Settings::new(self.addr, tls, &self.domain, config);
         settings.tickets = self.tickets;
         let spread = self.processes > 1 && self.addr.ip().is_loopback() && self.addr.is_ipv4();

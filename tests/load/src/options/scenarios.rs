@@ -295,6 +295,9 @@ pub(crate) struct Failover {
     /// Seconds of load; the server has to move within them.
     #[arg(long, default_value_t = 30.0)]
     pub(crate) seconds: f64,
+    /// End the load earlier, as soon as this file is gone.
+    #[arg(long)]
+    pub(crate) r#while: Option<PathBuf>,
     /// Another address of the server, to be tried after --addr; may be given several times.
     #[arg(long)]
     pub(crate) then: Vec<SocketAddr>,

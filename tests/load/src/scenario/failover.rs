@@ -14,6 +14,8 @@ use crate::worker::Worker;
 
 /// How long everybody may take at the end to be back and to have everything, µs.
 const DRAIN_MAX: u64 = 60_000_000;
+/// How often the file of `--while` is looked for, µs.
+const LOOK: u64 = 50_000;
 
 pub(crate) fn run(worker: &mut Worker, options: &Failover) -> Outcome<()> {
     let pairs = worker.share.range(options.pairs);
@@ -36,9 +38,16 @@ pub(crate) fn run(worker: &mut Worker, options: &Failover) -> Outcome<()> {
     mix.record(recorder, now, options.seconds);
     mix.load(Rates { messages: worker.share.rate(options.messages), ..Rates::default() }, now);
     let mut outage = Outage::default();
+    let mut looked = now;
     while !mix.is_over(micros()) {
         mix.turn(worker)?;
         outage.look(&mix);
+        if micros() - looked > LOOK {
+            looked = micros();
+            if options.r#while.as_deref().is_some_and(|file| !file.exists()) {
+                mix.stop_recording(looked);
+            }
+        }
         worker.progress(mix.recorder.tally.units, None)?;
     }
     mix.load(Rates::default(), micros());
@@ -50,6 +59,7 @@ pub(crate) fn run(worker: &mut Worker, options: &Failover) -> Outcome<()> {
     }
     drain(worker, &mut mix, 0)?;
     mix.give_up(micros());
+    mix.record_longest();
     let missing = (mix.keeper.count() - mix.keeper.up) as u64;
     account(&mut mix);
     mix.recorder.tally.count("failed", missing);
