@@ -1,10 +1,13 @@
 """Upgrades that cannot be: each is refused with its reason, and nobody notices."""
 
 import os
+import resource
 import signal
 import subprocess
+import sys
 import time
 
+import pytest
 
 from harness.daemon import binary
 from harness.rawxmpp import RawClient
@@ -97,22 +100,108 @@ def test_an_exec_that_fails_leaves_everything_as_it_was(installed):
     assert alice.sync() == "result"
 
 
-def test_what_the_next_binary_finds_must_be_whole_and_sealed(installed):
-    """After exec there is no way back; but no damaged hand-over is taken for a good one."""
+def test_a_hand_over_for_which_there_is_no_memory(installed):
+    """The kernel takes no more bytes for it: a limit on the length of files, which is the memory's too. What is
+    under way is carried back, and goes on."""
     daemon = installed()
-    cut = daemon.dir / "cut"
-    taker = daemon.script(
-        "cutting",
-        f'if [ -n "$GODWIT_HANDOVER" ]; then head -c 900 "/proc/self/fd/$GODWIT_HANDOVER" > {cut}; '
-        f"exec 9< {cut}; export GODWIT_HANDOVER=9; fi\nexec {daemon.program} \"$@\"\n",
-    )
-    ctl = [binary("godwitctl"), "--config", str(daemon.config), "upgrade", "--binary", str(taker)]
+    daemon.stop()
+    # The signal that comes with the limit would end the process.
+    daemon.command = lambda: ["sh", "-c", f"trap '' XFSZ; exec {daemon.program} --config {daemon.config}"]
+    daemon.start()
+    clients = [RawClient(daemon) for _ in range(10)]
+    for number, client in enumerate(clients):
+        client.login("alice", "secret", f"r{number}")
+        client.send("<message to='bob@localhost' type='chat'><body>" + "x" * 200_000)
+    daemon.install("1.1.0")
+    # So that the running binary is kept by then: a file that is longer.
+    vanishing = daemon.script("vanishing", able(daemon) + 'chmod 000 "$0"\n')
+    assert "Permission denied" in daemon.upgrade("--binary", str(vanishing), check=False)
+    before = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+    said = daemon.upgrade(check=False)
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, before)
+    assert "no memory for the hand-over: File too large" in said, said
+    for client in clients[:5]:
+        client.send("</body></message>")
+        assert client.sync() == "result"
+    assert daemon.version() == "1.0.0"
+    assert " 10 connections carried, 0 closed" in daemon.upgrade()
+    for client in clients[5:]:
+        client.send("</body></message>")
+    assert all(client.sync() == "result" for client in clients)
+
+
+def test_without_descriptors_there_is_no_upgrade(installed):
+    daemon = installed()
+    client = RawClient(daemon)
+    client.login("alice", "secret")
+    daemon.install("1.1.0")
+    pid = daemon.process.pid
+    # godwitctl's connection gets one more.
+    many = len(os.listdir(f"/proc/{pid}/fd")) + 2
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (many, before[1]))
+    said = daemon.upgrade(check=False)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    assert "Too many open files" in said, said
+    assert client.sync() == "result" and daemon.version() == "1.0.0"
+    assert "upgraded from 1.0.0 to 1.1.0" in daemon.upgrade()
+    assert client.sync() == "result"
+
+
+# Stands where the next binary should, and leaves it a hand-over with a change.
+FORGER = """#!{python}
+import fcntl, os, sys
+left = os.environ.get("GODWIT_HANDOVER")
+if left:
+    data = bytearray(os.pread(int(left), 1 << 30, 0))
+    {change}
+    memory = os.memfd_create("changed", os.MFD_ALLOW_SEALING)
+    os.write(memory, data)
+    fcntl.fcntl(memory, 1033, {seals})  # F_ADD_SEALS
+    os.set_inheritable(memory, True)
+    os.environ["GODWIT_HANDOVER"] = str(memory)
+os.execv("{program}", ["{program}", *sys.argv[1:]])
+"""
+ALL_SEALS = 15
+
+
+@pytest.mark.parametrize(
+    "change, seals, reason",
+    [
+        ("pass", 0, "no sealed memory"),
+        ("data[17] = 9", ALL_SEALS, "a hand-over of format 9; this binary reads"),
+        ("del data[-50:]", ALL_SEALS, "the hand-over is damaged: it is too short"),
+        ("data[-50] ^= 4", ALL_SEALS, "the hand-over is damaged: the checksum of a section is wrong"),
+        ("data.append(0)", ALL_SEALS, "the hand-over is damaged: something is behind its end"),
+    ],
+)
+def test_a_hand_over_that_is_not_as_it_was_written_is_not_taken(installed, change, seals, reason):
+    """After exec there is no way back; but clients resume, and lose nothing."""
+    daemon = installed()
+    alice, bob = RawClient(daemon), RawClient(daemon)
+    alice.login("alice", "secret")
+    bob.login("bob", "secret", "r")
+    bob.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+    previous = bob.until(lambda e: e.tag.endswith("}enabled")).get("id")
+    alice.send("<message to='bob@localhost/r' type='chat'><body>still there</body></message>")
+    assert alice.sync() == "result"
+    forger = daemon.dir / "forger"
+    text = FORGER.format(python=sys.executable, change=change, seals=seals, program=daemon.program)
+    forger.write_text(text)
+    forger.chmod(0o755)
+    ctl = [binary("godwitctl"), "--config", str(daemon.config), "upgrade", "--binary", str(forger)]
     with subprocess.Popen(ctl, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as waiting:
         assert daemon.process.wait(20) == 1
         waiting.kill()
-    assert "no sealed memory" in daemon.read_log()
+    assert reason in daemon.read_log()
     daemon.start()
-    RawClient(daemon).login("alice", "secret")
+    again = RawClient(daemon)
+    again.open_stream()
+    again.plain("bob", "secret")
+    again.open_stream()
+    again.send(f"<resume xmlns='urn:xmpp:sm:3' previd='{previous}' h='0'/>")
+    assert again.element().tag.endswith("}resumed")
+    assert again.until(lambda e: e.tag.endswith("}message"))[0].text == "still there"
 
 
 def test_a_binary_that_crashes_soon_is_not_started_again(installed):
