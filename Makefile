@@ -10,7 +10,7 @@ export PATH := $(GODWIT_CACHE)/cargo/bin:$(HOME)/.cargo/bin:$(ccache)$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: run test test-ansible deps build release deb generate lint audit fuzz-short e2e
-.PHONY: perf bench sim sim-seed sim-planted crash image test-image clean help
+.PHONY: perf bench upgrade-scale sim sim-seed sim-planted crash image test-image clean help
 
 run:        ## install what is missing, build, start a server for `localhost`; Ctrl-C stops it
 	@tests/bin/deps build
@@ -70,6 +70,11 @@ bench:      ## Godwit beside Prosody and ejabberd on this machine; installs them
 	@tests/bin/deps bench
 	cargo build --release --quiet -p godwit-server -p godwit-load
 	$(GODWIT_CACHE)/bench-venv/bin/python tests/perf/bench.py --rounds $(or $(ROUNDS),3)
+
+upgrade-scale: ## upgrades under 15,000 sessions, beside restarts of Prosody and ejabberd; IDLE=N, TIMES=3
+	@tests/bin/deps bench
+	cargo build --release --quiet -p godwit-server -p godwit-load
+	python3 tests/perf/upgrades.py --idle $(or $(IDLE),15000) --times $(or $(TIMES),3)
 
 crash:      ## kills and power losses under load, nothing acknowledged may be lost; KILLS=200 for a full run
 	@tests/bin/suites crash

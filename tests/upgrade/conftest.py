@@ -10,21 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import harness.daemon  # noqa: E402
-
-MARK = b"godwit-version:"
-VERSION_BYTES = 33  # what is left of the 48 bytes in daemon/server/src/version.rs
-
-
-def with_version(version, to):
-    """A copy of godwitd that calls itself so; it differs in nothing else."""
-    program = bytearray(Path(harness.daemon.binary("godwitd")).read_bytes())
-    at, count = program.find(MARK), program.count(MARK + b"0.")
-    assert count == 1, f"{count} places of the version"
-    text = version.encode().ljust(VERSION_BYTES, b"\0")
-    program[at + len(MARK) : at + len(MARK) + VERSION_BYTES] = text
-    to.write_bytes(program)
-    to.chmod(0o755)
-    return to
+from harness.versions import with_version  # noqa: E402
 
 
 class Installed(harness.daemon.Daemon):

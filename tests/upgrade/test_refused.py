@@ -101,8 +101,8 @@ def test_an_exec_that_fails_leaves_everything_as_it_was(installed):
 
 
 def test_a_hand_over_for_which_there_is_no_memory(installed):
-    """The kernel takes no more bytes for it: a limit on the length of files, which is the memory's too. What is
-    under way is carried back, and goes on."""
+    """The kernel takes no more bytes for it: a limit on the length of files, which is the memory's too. What
+    is under way is carried back, and goes on."""
     daemon = installed()
     daemon.stop()
     # The signal that comes with the limit would end the process.
@@ -116,9 +116,10 @@ def test_a_hand_over_for_which_there_is_no_memory(installed):
     # So that the running binary is kept by then: a file that is longer.
     vanishing = daemon.script("vanishing", able(daemon) + 'chmod 000 "$0"\n')
     assert "Permission denied" in daemon.upgrade("--binary", str(vanishing), check=False)
-    before = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+    pid = daemon.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
     said = daemon.upgrade(check=False)
-    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, before)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
     assert "no memory for the hand-over: File too large" in said, said
     for client in clients[:5]:
         client.send("</body></message>")
