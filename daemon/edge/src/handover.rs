@@ -328,3 +328,13 @@ impl<H: ShardHost> Core<H> {
         self.arm(at, conn);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_of_a_connection_is_that_on_file() {
+        crate::forms::compare::<ConnImage<Connection>>(env!("CARGO_MANIFEST_DIR"));
+    }
+}

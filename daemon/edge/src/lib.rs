@@ -5,6 +5,9 @@ pub mod clock;
 pub mod config;
 mod conn;
 mod core;
+#[cfg(test)]
+#[path = "../../session/tests/forms/mod.rs"]
+mod forms;
 pub mod handover;
 pub mod host;
 mod input;

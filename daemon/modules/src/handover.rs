@@ -285,3 +285,13 @@ fn read_waiting(bytes: &[u8]) -> Result<Vec<WaitingImage<Bound>>, postcard::Erro
     }
     if rest.is_empty() { Ok(all) } else { Err(postcard::Error::DeserializeBadEncoding) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_of_the_hub_and_of_waiting_sessions_is_that_on_file() {
+        crate::forms::compare::<(HubImage, WaitingImage<Bound>)>(env!("CARGO_MANIFEST_DIR"));
+    }
+}

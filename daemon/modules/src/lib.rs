@@ -18,6 +18,9 @@ pub mod effects;
 pub mod examination;
 pub mod export;
 pub mod feed;
+#[cfg(test)]
+#[path = "../../session/tests/forms/mod.rs"]
+mod forms;
 pub mod forward;
 mod ghosts;
 pub mod handover;

@@ -8,6 +8,9 @@ pub mod certificates;
 pub mod cli;
 pub mod config;
 pub mod ctl;
+#[cfg(test)]
+#[path = "../../session/tests/forms/mod.rs"]
+mod forms;
 pub mod handover;
 pub mod heartbeat;
 pub mod limits;

@@ -74,33 +74,46 @@ impl Drop for Secret {
     }
 }
 
+/// An address as it is written. It has a name, as the two that follow, so that whoever looks at the forms by
+/// type alone can be given one that passes the checks.
+#[derive(Serialize, Deserialize)]
+pub struct Address<'t>(pub &'t str);
+
+/// A framer as it is written.
+#[derive(Serialize, Deserialize)]
+pub struct FramerBytes(pub [u8; 32]);
+
+/// A cipher suite as it is written.
+#[derive(Serialize, Deserialize)]
+pub struct SuiteName<'t>(pub &'t str);
+
 /// Addresses, as text; read back with all checks.
 pub mod jid {
-    use super::{Deserialize, Deserializer, Serializer, de};
+    use super::{Address, Deserialize, Deserializer, Serialize, Serializer, de};
     use godwit_wire::Jid;
 
     /// Its text.
     pub fn serialize<S: Serializer>(jid: &Jid, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(jid.as_str())
+        Address(jid.as_str()).serialize(to)
     }
 
     /// From its text.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Jid, D::Error> {
-        let text = <&str>::deserialize(from)?;
+        let Address(text) = Address::deserialize(from)?;
         Jid::parse(text).map_err(|_| de::Error::custom("not an address"))
     }
 }
 
 pub(crate) mod framer {
-    use super::{Deserialize, Deserializer, Serialize, Serializer, de};
+    use super::{Deserialize, Deserializer, FramerBytes, Serialize, Serializer, de};
     use godwit_wire::Framer;
 
     pub(crate) fn serialize<S: Serializer>(framer: &Framer, to: S) -> Result<S::Ok, S::Error> {
-        framer.to_bytes().serialize(to)
+        FramerBytes(framer.to_bytes()).serialize(to)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Framer, D::Error> {
-        let bytes = <[u8; 32]>::deserialize(from)?;
+        let FramerBytes(bytes) = FramerBytes::deserialize(from)?;
         Framer::from_bytes(&bytes).ok_or_else(|| de::Error::custom("not a framer"))
     }
 }
@@ -126,7 +139,7 @@ pub(crate) mod scope {
 }
 
 pub(crate) mod suite {
-    use super::{Deserialize, Deserializer, Serializer, de};
+    use super::{Deserialize, Deserializer, Serialize, Serializer, SuiteName, de};
 
     /// Those that any version of this server has offered.
     const NAMES: [&str; 9] = [
@@ -142,11 +155,11 @@ pub(crate) mod suite {
     ];
 
     pub(crate) fn serialize<S: Serializer>(name: &&'static str, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(name)
+        SuiteName(name).serialize(to)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<&'static str, D::Error> {
-        let name = <&str>::deserialize(from)?;
+        let SuiteName(name) = SuiteName::deserialize(from)?;
         let known = NAMES.iter().find(|known| **known == name);
         known.copied().ok_or_else(|| de::Error::custom("a cipher suite that is not known here"))
     }

@@ -90,3 +90,35 @@ impl Reader<'_> {
         Some(Direction { sequence, secret: self.take()?, key: self.take()?, iv: self.take()? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written by hand as the module's documentation says. What it does not say any more is another version.
+    #[test]
+    fn the_layout_is_that_of_version_1() {
+        let fields: [&[u8]; 9] = [
+            &[1, 3, 2, 1, 4, 5, 3, 2, 24, 0, 0, 0, 0],
+            &7u64.to_be_bytes(),
+            &[8; 48],
+            &[9; 32],
+            &[10; 12],
+            &(1u64 << 40).to_be_bytes(),
+            &[11; 48],
+            &[12; 32],
+            &[13; 12],
+        ];
+        let bytes: [u8; Record::BYTES] = fields.concat().try_into().expect("its length");
+        let record = Record::from_bytes(&bytes).expect("a record layer");
+        assert_eq!(record.suite, Suite { version: TlsVersion::Tls13, cipher: Cipher::Aes256Gcm });
+        let Counts { key_updates, empty_records, warnings } = record.counts;
+        assert_eq!((key_updates, empty_records, warnings), (4, 5, 3));
+        assert_eq!((record.partial.len, record.partial.bytes), (2, [24, 0, 0, 0, 0]));
+        assert!(record.peer_closed && !record.we_closed);
+        let parts = |of: &Direction| (of.sequence, of.secret, of.key, of.iv);
+        assert_eq!(parts(&record.send), (7, [8; 48], [9; 32], [10; 12]));
+        assert_eq!(parts(&record.receive), (1 << 40, [11; 48], [12; 32], [13; 12]));
+        assert_eq!(*record.to_bytes(), bytes);
+    }
+}

@@ -53,6 +53,26 @@ fn a_snapshot_of_format_1_is_read() {
 }
 
 #[test]
+fn the_form_of_the_process_is_that_on_file() {
+    crate::forms::compare::<Common>(env!("CARGO_MANIFEST_DIR"));
+}
+
+/// So that a form cannot be filed as another version's without that being written and read.
+#[test]
+fn each_version_has_its_forms_on_file_and_its_snapshot() {
+    for part in ["", "/../edge", "/../modules"] {
+        let (version, file) = crate::forms::newest(&format!("{}{part}", env!("CARGO_MANIFEST_DIR")));
+        assert_eq!(version, WRITES, "{}", file.display());
+    }
+    for version in READS {
+        let file = format!("{}/tests/fixtures/handover-{version}.bin", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(&file).expect(&file);
+        assert_eq!(bytes[16..18], version.to_be_bytes(), "{file}");
+        examined(&bytes).expect(&file);
+    }
+}
+
+#[test]
 fn another_version_is_refused_with_its_number() {
     let mut bytes = FORMAT_1.to_vec();
     bytes[17] = 9;

@@ -243,3 +243,22 @@ fn images_that_are_none_are_refused() {
         assert_eq!(Framer::from_bytes(&bad), None, "byte {at} = {value}");
     }
 }
+
+/// The numbers of states are in the image too: all of them are met here, byte by byte. Another sum is another
+/// version of the image, and of what an upgrade hands over.
+#[test]
+fn images_are_those_of_version_1() {
+    const STREAM: &str = "<?xml version='1.0'?><stream:stream to=\"e\" xmlns='jabber:client' \
+        xmlns:stream = 'http://etherx.jabber.org/streams'>\n<message a='1'><b xmlns:x='y' x:c='d'/>t&amp;\
+        <e:f xmlns:e='g' ><![CDATA[h]]> ] ]] </e:f ></message> <r xmlns='urn:xmpp:sm:3'/></stream:stream>";
+    let (limits, mut framer) = (Limits::default(), Framer::new());
+    // FNV-1a.
+    let mut sum = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in STREAM.bytes() {
+        framer.scan(&[byte], &limits, 1000).expect("well-formed");
+        for byte in framer.to_bytes() {
+            sum = (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+    assert_eq!(sum, 10_903_416_064_475_077_381);
+}
