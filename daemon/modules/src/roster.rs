@@ -1,7 +1,7 @@
 //! The roster table: items by account and contact, and the account's roster version. The table's only owner.
 use crate::effects::{Effect, Effects};
 use crate::module::{Cx, unreadable};
-use godwit_store::{Cf, Owner, Range, Read, StoreError, schema};
+use godwit_store::{Cf, Op, Owner, Range, Read, StoreError, schema};
 use godwit_wire::{StanzaError, Writer, ns};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
@@ -157,7 +157,12 @@ pub fn change(
     }
     let (old, number) = version(cx.store, owner).map_err(unreadable)?;
     let key = schema::state(Owner(owner), schema::State::RosterVersion);
-    let next = number.wrapping_add(1);
+    // Where a contact's approval follows at once, one stanza changes an item twice: two pushes, two versions.
+    let written = fx.tx.ops.iter().rev().find_map(|op| match op {
+        Op::Put { cf: Cf::State, key: put, value } if *put == key => value.as_slice().try_into().ok(),
+        _ => None,
+    });
+    let next = written.map_or(number, u64::from_be_bytes).wrapping_add(1);
     fx.guard(Cf::State, key.clone(), old.as_deref());
     fx.put(Cf::State, key, next.to_be_bytes().to_vec());
     fx.then(Effect::ToInterested { bare: bare.into(), bytes: push(cx, contact, after, next).into() });

@@ -323,3 +323,49 @@ fn what_was_acknowledged_while_nothing_could_be_written_does_not_come_again() {
     let bob = w.online("bob", "phone");
     assert_eq!(bodies(&w.take(bob)), [""; 0]);
 }
+
+#[test]
+fn a_request_that_was_approved_in_advance_changes_the_roster_twice_and_its_version_too() {
+    let mut w = world();
+    let (alice, bob) = (w.online("alice", "a"), w.online("bob", "b"));
+    w.send(bob, "<presence to='alice@example.org' type='subscribed'/>");
+    w.send(alice, "<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>");
+    w.take(alice);
+    w.send(alice, "<presence to='bob@example.org' type='subscribe'/>");
+    let inbox = w.take(alice);
+    let versions: Vec<&str> =
+        inbox.split(" ver='").skip(1).filter_map(|rest| rest.split('\'').next()).collect();
+    assert_eq!(versions, ["1", "2"], "a client with the first push has not seen the second: {inbox}");
+}
+
+#[test]
+fn what_is_published_while_a_contact_comes_to_see_it_is_told() {
+    let mut w = world();
+    let (alice, bob) = (w.online("alice", "a"), w.login("bob", "b"));
+    w.send(
+        bob,
+        "<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='v'/></presence>",
+    );
+    let inbox = w.take(bob);
+    let id = inbox.split("id='caps-").nth(1).and_then(|rest| rest.split('\'').next()).expect("a question");
+    let features = "<feature var='urn:x+notify'/>";
+    let answer = format!(
+        "<iq type='result' id='caps-{id}' to='bob@example.org'><query \
+         xmlns='http://jabber.org/protocol/disco#info' node='n#v'>{features}</query></iq>"
+    );
+    w.send(bob, &answer);
+    w.send(bob, "<presence to='alice@example.org' type='subscribe'/>");
+    let phone = w.online("alice", "phone");
+    // The item is decided on before alice lets bob see her, and written after that.
+    w.store.hold(true);
+    w.push(alice, b"<presence to='bob@example.org' type='subscribed'/>");
+    let publish = "<iq type='set' id='p'><pubsub xmlns='http://jabber.org/protocol/pubsub'><publish \
+                   node='urn:x'><item id='current'><n xmlns='urn:x'/></item></publish></pubsub></iq>";
+    w.push(phone, publish.as_bytes());
+    w.store.hold(false);
+    let count = w.commit(1);
+    w.complete(count);
+    while w.job(0) || (0..2).any(|shard| w.note(shard)) {}
+    w.settle();
+    assert!(w.take(bob).contains("<items node='urn:x'>"));
+}
