@@ -11,6 +11,7 @@ pub mod accounts;
 mod apply;
 pub mod archive;
 pub mod backlog;
+mod bounce;
 pub mod delivery;
 mod displayed;
 mod durable;
@@ -36,6 +37,7 @@ pub mod pending;
 pub mod pep;
 #[cfg(feature = "planted")]
 mod planted;
+mod rebuilt;
 pub mod registry;
 pub mod removal;
 pub mod retention;
