@@ -176,7 +176,7 @@ pub fn add(
             Op::Put { cf: Cf::Accounts, key, value: record.encode() },
             Op::Put { cf: Cf::State, key: name, value: bare.as_bytes().to_vec() },
         ],
-        lazy: false,
+        ..Tx::default()
     })
 }
 
@@ -195,7 +195,7 @@ pub fn passwd(
     Ok(Tx {
         guards: vec![Guard { cf: Cf::Accounts, key: key.clone(), expect: Expect::Value(old) }],
         ops: vec![Op::Put { cf: Cf::Accounts, key, value: record.encode() }],
-        lazy: false,
+        ..Tx::default()
     })
 }
 
@@ -208,5 +208,5 @@ pub(crate) fn remove(store: &dyn Read, jid: &Jid) -> Result<(u64, Tx), AccountEr
     let record = Record::decode(&old).ok_or_else(|| damaged(bare))?;
     let guard = Guard { cf: Cf::Accounts, key: key.clone(), expect: Expect::Value(old) };
     let ops = vec![Op::Delete { cf: Cf::Accounts, key }, Op::Purge { owner: Owner(record.owner) }];
-    Ok((record.owner, Tx { guards: vec![guard], ops, lazy: false }))
+    Ok((record.owner, Tx { guards: vec![guard], ops, ..Tx::default() }))
 }

@@ -15,6 +15,7 @@ use godwit_store::schema::{self, Part, State};
 use godwit_store::{Cf, Expect, Guard, Op, Outcome, Owner, Read, StoreError, Tx, TxError};
 use godwit_wire::{StreamCondition, StreamError};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 const VERSION: u8 = 1;
 /// Ended sessions of an account whose last `h` is remembered.
@@ -240,16 +241,16 @@ impl Hub {
                 None
             }
         };
-        let (ops, guards) = match known.as_deref().and_then(|known| known.try_into().ok()) {
-            // Half of all numbers are ahead of `h`, the other half behind it.
-            Some(known) if u32::from_be_bytes(known).wrapping_sub(h) < 1 << 31 => Default::default(),
+        let (ops, guards) = match known.as_deref() {
+            Some(known) if later(Some(known), h).to_be_bytes() == known => Default::default(),
             _ => {
                 let expect = known.map_or(Expect::Absent, Expect::Value);
                 let guard = Guard { cf: Cf::Sessions, key, expect };
                 (vec![put(bound.owner, bound.id, Part::In, h.to_be_bytes().to_vec())], vec![guard])
             }
         };
-        self.write_for(bound, place, Tx { ops, guards, ..Tx::default() }, Written::Count(h), post);
+        let tx = Tx { ops, guards, chain: bound.id.0, ..Tx::default() };
+        self.write_for(bound, place, tx, Written::Count(h), post);
     }
 
     fn write_for(&self, bound: &Bound, place: Place, tx: Tx, what: Written, post: &mut Poster) {
@@ -292,21 +293,54 @@ impl Hub {
         post.event(address, place, event);
     }
 
-    /// Takes a session's rows away. `h`: the client did not say goodbye, and may want to know it.
-    pub(crate) fn unwrite(&self, bound: &Bound, lost: bool) {
+    /// Takes a session's rows away. `lost`: the client did not say goodbye, and may want to know its count.
+    /// Stanzas that are still under way come first: their count is the last.
+    pub(crate) fn unwrite(self: &Arc<Self>, bound: &Bound, lost: bool) {
         let Some(sm) = bound.sm.as_ref().filter(|sm| sm.resume) else { return };
-        let tx = if lost {
-            bury(&*self.outside.store, bound.owner, bound.id.0, sm.secret, bound.durable_h())
+        let rest =
+            Rest { owner: bound.owner, session: bound.id, secret: sm.secret, h: bound.durable_h(), lost };
+        if bound.inflight() == 0 {
+            return self.bury(&rest);
+        }
+        let hub = Arc::clone(self);
+        let told = Completion::Told(Box::new(move |_| hub.bury(&rest)));
+        drop(self.submit(Tx::default(), told)); // as below
+    }
+
+    fn bury(&self, rest: &Rest) {
+        let (store, owner, session) = (&*self.outside.store, rest.owner, rest.session);
+        let tx = if rest.lost {
+            let key = schema::session(Owner(owner), session.0, Part::In);
+            let h = store.get(Cf::Sessions, &key).map(|known| later(known.as_deref(), rest.h));
+            h.and_then(|h| bury(store, owner, session.0, rest.secret, h))
         } else {
             let mut tx = Tx { lazy: true, ..Tx::default() };
-            forget(&mut tx, bound.owner, bound.id.0);
+            forget(&mut tx, owner, session.0);
             Ok(tx)
         };
         match tx {
             // With a full queue the rows stay until the next start finds them.
-            Ok(tx) => drop(self.submit(tx, Completion::Unheard)),
-            Err(error) => tracing::error!(jid = %bound.jid, %error, "the store cannot be read"),
+            Ok(tx) => drop(self.submit(tx, Completion::Ended(session))),
+            Err(error) => tracing::error!(session = session.0, %error, "the store cannot be read"),
         }
+    }
+}
+
+/// What is left of a session that has ended.
+struct Rest {
+    owner: u64,
+    session: SessionId,
+    secret: [u8; 16],
+    h: u32,
+    lost: bool,
+}
+
+/// The later one of a stored count and another.
+fn later(stored: Option<&[u8]>, h: u32) -> u32 {
+    match stored.and_then(|stored| stored.try_into().ok()).map(u32::from_be_bytes) {
+        // Half of all numbers are ahead of `h`, the other half behind it.
+        Some(stored) if stored.wrapping_sub(h) < 1 << 31 => stored,
+        _ => h,
     }
 }
 

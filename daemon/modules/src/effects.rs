@@ -172,6 +172,9 @@ pub struct Effects {
     pub slow: Option<Job>,
     /// What this makes of the stanza.
     pub(crate) fate: Fate,
+    /// The stanza is a message that is not taken, and its error is in no archive: what comes behind it waits
+    /// until the client is known to have that.
+    pub(crate) unrecorded: bool,
     appends: usize,
 }
 

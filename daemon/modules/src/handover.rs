@@ -37,6 +37,8 @@ pub struct HubImage {
     /// Those of which the hash was proved.
     proved: Vec<u32>,
     accounts: Vec<LiveImage>,
+    /// Sessions of which nothing is written until their clients know what was not taken.
+    broken: Vec<u64>,
     failures: Vec<(IpAddr, u64, u32)>,
     registrations: Vec<(IpAddr, u64, u32)>,
 }
@@ -141,6 +143,7 @@ impl Hub {
             caps: caps.list,
             proved,
             accounts,
+            broken: self.writer.get().map_or_else(Vec::new, |writer| writer.broken()),
             failures: self.failures.image(),
             registrations: self.registrations.image(),
         }
@@ -152,6 +155,7 @@ impl Hub {
         let mut hub = Hub::bare(outside, settings);
         *hub.next_session.get_mut() = image.next_session;
         hub.began = image.began;
+        hub.inherited = image.broken;
         hub.ghosts = Ghosts::taken_over(image.ghosts);
         hub.failures = Throttle::taken_over(60_000, image.failures);
         hub.registrations = Throttle::taken_over(3_600_000, image.registrations);

@@ -12,14 +12,15 @@ use godwit_session::{
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// What counts as a stanza of a session.
+enum Input {
+    Stanza(Box<godwit_wire::Stanza>),
+    /// The error to a message that is none.
+    Refused(Vec<u8>),
+}
+
 impl ShardState {
-    fn stanza(
-        &mut self,
-        at: ConnId,
-        stanza: Box<godwit_wire::Stanza>,
-        conn: &mut Connection,
-        cx: &mut Cx<'_>,
-    ) {
+    fn stanza(&mut self, at: ConnId, input: Input, conn: &mut Connection, cx: &mut Cx<'_>) {
         let Some(bound) = conn.bound() else { return };
         let idle = bound.inflight() == 1;
         let origin = Origin {
@@ -32,7 +33,10 @@ impl ShardState {
         };
         let (before, all) = (self.post.count(self.shard), self.post.len());
         self.hurry(origin.address.session);
-        let progress = self.hub.stanza(&origin, stanza, idle, cx.now, &mut self.post);
+        let progress = match input {
+            Input::Stanza(stanza) => self.hub.stanza(&origin, stanza, idle, cx.now, &mut self.post),
+            Input::Refused(answer) => self.hub.refused(&origin, answer, idle, cx.now, &mut self.post),
+        };
         if progress == Progress::Done {
             // Answers need no way through the mailbox; those to earlier stanzas are out, as all of them are
             // handled.
@@ -91,7 +95,8 @@ impl ShardState {
     fn of_session(&mut self, at: ConnId, request: Request, conn: &mut Connection, cx: &mut Cx<'_>) {
         let here = self.here(at);
         match (request, conn.bound()) {
-            (Request::Stanza(stanza), _) => self.stanza(at, stanza, conn, cx),
+            (Request::Stanza(stanza), _) => self.stanza(at, Input::Stanza(stanza), conn, cx),
+            (Request::Refused(answer), _) => self.stanza(at, Input::Refused(answer), conn, cx),
             (Request::Acked(seqs), Some(bound)) => {
                 let step = if bound.sm.is_some() { Step::Acknowledged } else { Step::Taken };
                 if bound.sm.is_some() {
@@ -110,6 +115,7 @@ impl ShardState {
                 self.hub.record(bound, *record, here, &mut self.post);
             }
             (Request::Persist(h), Some(bound)) => self.hub.persist(bound, h, here, &mut self.post),
+            (Request::Mend, Some(bound)) => self.hub.mend(bound.id),
             (Request::Report(inquiry), Some(bound)) => self.hub.inquiries.answer(inquiry, bound, None),
             (Request::SmEnabled, Some(bound)) => self.hub.resumable(bound),
             (Request::Shed, _) => Counters::up(&self.hub.counters.shed),

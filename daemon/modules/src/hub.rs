@@ -71,6 +71,14 @@ pub struct Origin {
     pub h: Option<u32>,
 }
 
+impl Origin {
+    /// What a session that may be resumed writes is a chain: its count of stanzas may not become durable
+    /// behind one that was lost.
+    pub(crate) fn chain(&self) -> u64 {
+        self.h.map_or(0, |_| self.address.session.0)
+    }
+}
+
 /// Stanzas taken from clients, by kind.
 #[derive(Debug, Default)]
 #[allow(missing_docs)]
@@ -187,6 +195,8 @@ pub struct Hub {
     pub(crate) trace: Trace,
     /// Accounts nobody is online of whose delivery record waits to be written.
     pub(crate) unsaved: crate::unsaved::Unsaved,
+    /// Chains that were broken in the process before this one.
+    pub(crate) inherited: Vec<u64>,
     /// Failed logins by source.
     pub(crate) failures: Throttle,
     /// Registrations by source.
@@ -218,6 +228,7 @@ impl Hub {
             counters: Arc::default(),
             inquiries: Inquiries::default(),
             unsaved: crate::unsaved::Unsaved::default(),
+            inherited: Vec::new(),
             failures: Throttle::new(60_000),
             registrations: Throttle::new(3_600_000),
         }
@@ -225,6 +236,7 @@ impl Hub {
 
     /// The writing side of the store. Only the first call counts.
     pub fn attach(&self, writer: Arc<dyn Submit<Completion>>) {
+        self.inherited.iter().for_each(|chain| writer.break_chain(*chain));
         let _ = self.writer.set(writer);
     }
 
@@ -247,6 +259,13 @@ impl Hub {
         match self.writer.get() {
             Some(writer) => writer.submit(tx, completion),
             None => Err((tx, completion)),
+        }
+    }
+
+    /// Lets what a session writes be written again: its client knows what was not, or is gone.
+    pub(crate) fn mend(&self, session: SessionId) {
+        if let Some(writer) = self.writer.get() {
+            writer.mend(session.0);
         }
     }
 

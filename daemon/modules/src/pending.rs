@@ -1,11 +1,12 @@
 //! A stanza's way through the hub: decided, written, and only then in effect.
+use crate::bounce::Refused;
 use crate::durable::{self, Written};
 use crate::effects::{Effect, Effects, Fate, Job, Slow};
 use crate::hub::{Counters, Hub, Origin};
 use crate::note::{Address, Poster};
-use godwit_session::{Event, Millis, Place};
+use godwit_session::{Event, Millis, Place, SessionId};
 use godwit_store::{Outcome, Sink, Tx, TxError};
-use godwit_wire::{Condition, Stanza, StanzaError};
+use godwit_wire::{Condition, Kind, Stanza, StanzaError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
@@ -26,6 +27,8 @@ pub enum Completion {
     },
     /// Nobody waits for it.
     Unheard,
+    /// The last of a session: nothing of it is under way any more.
+    Ended(SessionId),
     /// Somebody waits for it (accounts).
     Told(Box<dyn FnOnce(Outcome) + Send>),
     /// The same, and it has effects.
@@ -42,11 +45,31 @@ pub struct Acted {
     pub(crate) told: Box<dyn FnOnce(Outcome) + Send>,
 }
 
+/// What a transaction comes of.
+pub(crate) enum Cause {
+    /// A stanza: for the error reply, or to handle it again.
+    Stanza(Box<Stanza>),
+    /// What counts as a message and is none: the error that answers it.
+    Refused(Arc<[u8]>),
+    /// The end of a session.
+    End,
+}
+
+impl Cause {
+    /// Of a stanza, or what counts as one.
+    fn kind(&self) -> Option<Kind> {
+        match self {
+            Cause::Stanza(stanza) => Some(stanza.kind),
+            Cause::Refused(_) => Some(Kind::Message),
+            Cause::End => None,
+        }
+    }
+}
+
 /// A stanza whose transaction is under way.
 pub struct Pending {
     origin: Origin,
-    /// For the error reply, or to handle it again. `None`: the end of a session.
-    stanza: Option<Box<Stanza>>,
+    cause: Cause,
     after: Vec<Effect>,
     /// If it is written.
     fate: Fate,
@@ -54,18 +77,15 @@ pub struct Pending {
     held: bool,
     /// The transaction holds the session's count.
     counted: bool,
+    /// As [`Effects::unrecorded`].
+    unrecorded: bool,
     tries: u32,
 }
 
 impl Pending {
-    fn new(
-        origin: Origin,
-        stanza: Option<Box<Stanza>>,
-        (after, fate): (Vec<Effect>, Fate),
-        held: bool,
-        tries: u32,
-    ) -> Pending {
-        Pending { origin, stanza, after, fate, held, counted: false, tries }
+    fn new(origin: Origin, cause: Cause, fx: Effects, held: bool, tries: u32) -> (Tx, Pending) {
+        let Effects { tx, after, fate, unrecorded, .. } = fx;
+        (tx, Pending { origin, cause, after, fate, held, counted: false, unrecorded, tries })
     }
 }
 
@@ -93,7 +113,7 @@ impl Hub {
     ) -> Progress {
         Counters::up(self.counters.stanzas.of(stanza.kind));
         let fx = self.handle(origin, &stanza, now);
-        self.finish(origin, Some(stanza), fx, idle, post)
+        self.finish(origin, Cause::Stanza(stanza), fx, idle, post)
     }
 
     /// Lets the modules and the router work on a stanza; a panic costs the stanza, not the daemon.
@@ -106,52 +126,41 @@ impl Hub {
         }));
         match handled {
             Ok(Ok(fx)) => fx,
-            Ok(Err(error)) => self.refuse(stanza, &error, fate_of(&error)),
+            Ok(Err(error)) => self.refuse(origin, stanza, &Refused::by(error), now),
             Err(_) => {
                 Counters::up(&self.counters.panics);
                 tracing::error!(jid = %origin.jid, kind = ?stanza.kind, "a module panicked over it");
-                self.refuse(stanza, &StanzaError::new(Condition::InternalServerError), Fate::Failed)
+                self.refuse(origin, stanza, &Refused::failed(Condition::InternalServerError, ""), now)
             }
         }
     }
 
-    fn refuse(&self, stanza: &Stanza, error: &StanzaError, fate: Fate) -> Effects {
-        let mut fx = Effects::default();
-        fx.fate = fate;
-        if crate::route::may_be_answered(stanza) {
-            Counters::up(&self.counters.errors_sent);
-            let mut out = Vec::new();
-            stanza.error_reply(&mut out, error);
-            fx.send(out);
-        }
-        fx
-    }
-
     /// Lets effects happen: at once if there is nothing to write and nothing to wait for, else through the
     /// writer.
-    fn finish(
+    pub(crate) fn finish(
         self: &Arc<Self>,
         origin: &Origin,
-        stanza: Option<Box<Stanza>>,
+        cause: Cause,
         mut fx: Effects,
         idle: bool,
         post: &mut Poster,
     ) -> Progress {
-        let stanza = match (fx.slow.take(), stanza) {
-            (Some(job), Some(stanza)) => return self.defer(origin, stanza, job, 0, post),
-            (_, stanza) => stanza,
+        let cause = match (fx.slow.take(), cause) {
+            (Some(job), Cause::Stanza(stanza)) => return self.defer(origin, stanza, job, 0, post),
+            (_, cause) => cause,
         };
-        if idle && fx.tx.ops.is_empty() && fx.tx.guards.is_empty() {
-            if let Some(stanza) = &stanza {
-                self.counters.fate(stanza.kind, fx.fate);
+        if idle && fx.tx.ops.is_empty() && fx.tx.guards.is_empty() && !fx.unrecorded {
+            if let Some(kind) = cause.kind() {
+                self.counters.fate(kind, fx.fate);
             }
             self.apply(origin, fx.after, &[], post);
             return Progress::Done;
         }
         // What is written down of the session itself follows the effects: no later stanza may be on its way
         // before it, with a count that says that this one is done with.
-        let held = !fx.tx.guards.is_empty() || stanza.is_some() && fx.after.iter().any(changes_session);
-        self.queue(fx.tx, Pending::new(origin.clone(), stanza, (fx.after, fx.fate), held, 0), post);
+        let ends = matches!(cause, Cause::End);
+        let held = !fx.tx.guards.is_empty() || !ends && fx.after.iter().any(changes_session);
+        self.queue(Pending::new(origin.clone(), cause, fx, held, 0), post);
         if held { Progress::Held } else { Progress::Queued }
     }
 
@@ -170,36 +179,35 @@ impl Hub {
         let (hub, from, kept) = (Arc::clone(self), origin.clone(), Arc::clone(&stanza));
         let queued = self.outside.background.run(Box::new(move || {
             let Some(stanza) = take(&kept) else { return };
-            let slow = Slow { store: &*hub.outside.store, now: (hub.outside.clock)() };
+            let now = (hub.outside.clock)();
+            let slow = Slow { store: &*hub.outside.store, now };
             let done = catch_unwind(AssertUnwindSafe(|| job(&slow)))
                 .unwrap_or_else(|_| Err(StanzaError::new(Condition::InternalServerError)));
-            let fx = done.unwrap_or_else(|error| hub.refuse(&stanza, &error, fate_of(&error)));
+            let fx = done.unwrap_or_else(|error| hub.refuse(&from, &stanza, &Refused::by(error), now));
             let mut post = Poster::new(hub.outside.post.shards());
-            let pending = Pending::new(from, Some(stanza), (fx.after, fx.fate), true, tries);
-            hub.queue(fx.tx, pending, &mut post);
+            hub.queue(Pending::new(from, Cause::Stanza(stanza), fx, true, tries), &mut post);
             post.flush(&*hub.outside.post);
         }));
         if !queued && let Some(stanza) = take(&stanza) {
-            let busy =
-                StanzaError::new(Condition::ResourceConstraint).with_text("the server is busy, try again");
-            let fx = self.refuse(&stanza, &busy, Fate::Failed);
-            let pending = Pending::new(origin.clone(), Some(stanza), (fx.after, fx.fate), true, tries);
-            self.queue(fx.tx, pending, post);
+            let busy = Refused::failed(Condition::ResourceConstraint, "the server is busy, try again");
+            let fx = self.refuse(origin, &stanza, &busy, (self.outside.clock)());
+            self.queue(Pending::new(origin.clone(), Cause::Stanza(stanza), fx, true, tries), post);
         }
         Progress::Held
     }
 
-    fn queue(self: &Arc<Self>, mut tx: Tx, mut pending: Pending, post: &mut Poster) {
+    fn queue(self: &Arc<Self>, (mut tx, mut pending): (Tx, Pending), post: &mut Poster) {
         post.hand_over(&*self.outside.post);
         pending.counted = false;
+        (tx.chain, tx.breaks) = (pending.origin.chain(), pending.unrecorded);
         let countable = !tx.ops.is_empty() && !pending.after.iter().any(changes_session);
         if let Some(h) = pending.origin.h.filter(|_| countable) {
             tx.ops.push(durable::count(&pending.origin, h));
             pending.counted = true;
         }
         #[cfg(feature = "planted")]
-        if crate::planted::acknowledges_early() && pending.stanza.is_some() && pending.tries == 0 {
-            let event = handled(&pending.origin, pending.counted);
+        if crate::planted::acknowledges_early() && pending.cause.kind().is_some() && pending.tries == 0 {
+            let event = handled(&pending.origin, pending.counted, false);
             post.event(pending.origin.address.clone(), pending.origin.place, event);
         }
         if let Err((_, Completion::Stanza(pending))) = self.submit(tx, Completion::Stanza(Box::new(pending)))
@@ -212,17 +220,17 @@ impl Hub {
     fn completed(self: &Arc<Self>, pending: Pending, outcome: Outcome, post: &mut Poster) {
         match outcome {
             Ok(seqs) => {
-                let Pending { origin, stanza, after, fate, held, counted, .. } = pending;
+                let Pending { origin, cause, after, fate, held, counted, unrecorded, .. } = pending;
                 self.apply(&origin, after, &seqs, post);
-                if let Some(stanza) = stanza {
-                    self.counters.fate(stanza.kind, fate);
-                    self.handled(&origin, held, counted, post);
+                if let Some(kind) = cause.kind() {
+                    self.counters.fate(kind, fate);
+                    self.handled(&origin, held, handled(&origin, counted, unrecorded), post);
                 }
             }
             Err(TxError::Conflict) => self.again(pending, post),
             // The recipient: decided again, as there is no such account now.
             Err(TxError::Gone(owner)) if owner.0 != pending.origin.owner => self.again(pending, post),
-            Err(error @ TxError::Gone(_)) => self.failed(pending, &error, post),
+            Err(error @ (TxError::Gone(_) | TxError::Broken)) => self.failed(pending, &error, post),
             Err(error) => {
                 Counters::up(&self.counters.writes_failed);
                 self.failed(pending, &error, post);
@@ -230,13 +238,13 @@ impl Hub {
         }
     }
 
-    fn handled(&self, origin: &Origin, held: bool, counted: bool, post: &mut Poster) {
+    fn handled(&self, origin: &Origin, held: bool, event: Event, post: &mut Poster) {
         #[cfg(feature = "planted")]
         let told = crate::planted::acknowledges_early();
         #[cfg(not(feature = "planted"))]
         let told = false;
         if !told {
-            post.last(origin.address.clone(), origin.place, handled(origin, counted));
+            post.last(origin.address.clone(), origin.place, event);
         }
         if held {
             post.last(origin.address.clone(), origin.place, Event::Release);
@@ -248,69 +256,71 @@ impl Hub {
     fn again(self: &Arc<Self>, mut pending: Pending, post: &mut Poster) {
         Counters::up(&self.counters.conflicts);
         pending.tries += 1;
-        let settings = self.settings();
-        let Some(stanza) = pending.stanza.take() else {
+        let (settings, now) = (self.settings(), (self.outside.clock)());
+        let Pending { cause: Cause::Stanza(stanza), origin, held, tries, .. } = pending else {
             // The end of a session that raced with something else: nothing to write, but its contacts are
             // told.
             return self.failed(pending, &TxError::Conflict, post);
         };
-        let mut fx = if pending.tries > settings.tries_max {
-            let busy = StanzaError::new(Condition::ResourceConstraint)
-                .with_text("changed too often meanwhile, try again");
-            self.refuse(&stanza, &busy, Fate::Failed)
+        let mut fx = if tries > settings.tries_max {
+            let busy =
+                Refused::failed(Condition::ResourceConstraint, "changed too often meanwhile, try again");
+            self.refuse(&origin, &stanza, &busy, now)
         } else {
-            self.handle(&pending.origin, &stanza, (self.outside.clock)())
+            self.handle(&origin, &stanza, now)
         };
         if let Some(job) = fx.slow.take() {
-            self.defer(&pending.origin, stanza, job, pending.tries, post);
+            self.defer(&origin, stanza, job, tries, post);
             return;
         }
-        self.queue(fx.tx, Pending { stanza: Some(stanza), after: fx.after, fate: fx.fate, ..pending }, post);
+        self.queue(Pending::new(origin, Cause::Stanza(stanza), fx, held, tries), post);
     }
 
     /// Nothing of it was written: nothing is acknowledged, the sender is told.
     fn failed(self: &Arc<Self>, pending: Pending, error: &TxError, post: &mut Poster) {
-        let (condition, why) = match error {
-            TxError::Full(_) => (Condition::ResourceConstraint, "the server could not store this"),
-            TxError::Gone(_) => (Condition::NotAuthorized, "the account was removed"),
-            _ => (Condition::InternalServerError, "the server could not store this"),
+        let refused = match error {
+            TxError::Full(_) => {
+                Refused::failed(Condition::ResourceConstraint, "the server could not store this")
+            }
+            TxError::Gone(_) => Refused::failed(Condition::NotAuthorized, "the account was removed"),
+            TxError::Broken => Refused::failed(
+                Condition::ResourceConstraint,
+                "the server could not store what came before this",
+            ),
+            _ => Refused::failed(Condition::InternalServerError, "the server could not store this"),
         };
-        let answer = StanzaError::new(condition).with_text(why);
-        if let Some(stanza) = &pending.stanza {
-            self.counters.fate(stanza.kind, Fate::Failed);
-            let fx = self.refuse(stanza, &answer, Fate::Failed);
-            self.apply(&pending.origin, fx.after, &[], post);
-            self.handled(&pending.origin, pending.held, false, post);
-        } else {
-            self.apply(&pending.origin, pending.after, &[], post);
+        let answer = match &pending.cause {
+            Cause::Stanza(stanza) => self.answer(stanza, &refused).after,
+            Cause::Refused(answer) => vec![Effect::Send(Arc::clone(answer))],
+            Cause::End => return self.apply(&pending.origin, pending.after, &[], post),
+        };
+        if let Some(kind) = pending.cause.kind() {
+            self.counters.fate(kind, Fate::Failed);
         }
+        self.apply(&pending.origin, answer, &[], post);
+        let event = handled(&pending.origin, false, true);
+        self.handled(&pending.origin, pending.held, event, post);
     }
 
     /// Submits the end of a session's effects behind whatever the session still has under way.
     pub(crate) fn finish_end(self: &Arc<Self>, origin: &Origin, fx: Effects, idle: bool, post: &mut Poster) {
-        self.finish(origin, None, fx, idle, post);
+        self.finish(origin, Cause::End, fx, idle, post);
     }
 }
 
-/// What the session is told; `counted`: its count is in the store.
-fn handled(origin: &Origin, counted: bool) -> Event {
-    match origin.h.filter(|_| counted) {
-        Some(h) => Event::HandledDurably(h),
-        None => Event::Handled(1),
+/// What the session is told. `counted`: its count is in the store; `unrecorded`: the stanza was not taken,
+/// and nothing in the store says so.
+fn handled(origin: &Origin, counted: bool, unrecorded: bool) -> Event {
+    match origin.h {
+        Some(_) if unrecorded => Event::Failed,
+        Some(h) if counted => Event::HandledDurably(h),
+        _ => Event::Handled(1),
     }
 }
 
 /// Changes what is written down of the origin's session.
 fn changes_session(effect: &Effect) -> bool {
     matches!(effect, Effect::Interested(_) | Effect::Presence { .. } | Effect::Directed(..))
-}
-
-/// Whose fault an error is.
-fn fate_of(error: &StanzaError) -> Fate {
-    match error.condition {
-        Condition::InternalServerError | Condition::ResourceConstraint => Fate::Failed,
-        _ => Fate::Refused,
-    }
 }
 
 fn take(cell: &Mutex<Option<Box<Stanza>>>) -> Option<Box<Stanza>> {
@@ -344,6 +354,7 @@ impl Sink<Completion> for HubSink {
                     self.hub.written(address, place, &what, &outcome, &mut self.post);
                 }
                 Completion::Unheard => {}
+                Completion::Ended(session) => self.hub.mend(session),
                 Completion::Told(tell) => tell(outcome),
                 Completion::Acted(acted) => {
                     let Acted { origin, after, told } = *acted;

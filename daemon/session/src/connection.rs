@@ -209,6 +209,11 @@ impl Connection {
                 bound.durable(h);
                 self.after_handled(cx);
             }
+            Event::Failed => {
+                bound.count_handled(1);
+                bound.failed();
+                self.after_handled(cx);
+            }
             Event::Recorded(durable) => {
                 bound.recorded(durable);
                 self.after_recorded(durable, cx);

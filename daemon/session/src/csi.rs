@@ -94,7 +94,7 @@ impl Connection {
         let State::Bound(bound) = &mut self.state else { return };
         let Some(held) = &mut bound.held else { return };
         for stanza in std::mem::take(&mut **held).list {
-            self.send_inline(stanza, cx);
+            self.send_inline(stanza, false, cx);
         }
     }
 }

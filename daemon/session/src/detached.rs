@@ -45,7 +45,7 @@ impl Bound {
                     if self.is_late_push(&bytes) {
                         return Detached::Overflow;
                     }
-                    if self.sheds(&bytes, false, settings) {
+                    if !outgoing.answers() && self.sheds(&bytes, false, settings) {
                         return Detached::Shed;
                     }
                     unstored = !crate::ledger::is_presence(&bytes);
@@ -56,6 +56,10 @@ impl Bound {
             Event::HandledDurably(h) => {
                 self.count_handled(1);
                 self.durable(h);
+            }
+            Event::Failed => {
+                self.count_handled(1);
+                self.failed();
             }
             Event::Recorded(durable) => self.recorded(durable),
             Event::Persisted { h, durable } => self.persisted(h, durable),

@@ -1,7 +1,7 @@
 //! What is said to a connection ([`Event`], [`Reply`]) and what it says ([`Request`]). All of it is plain
 //! data.
 use crate::{Bound, Millis, Record, SessionId};
-use godwit_wire::{Jid, Stanza, StreamError, stanza::splice};
+use godwit_wire::{Jid, Stanza, StreamError, rendered, stanza::splice};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -165,6 +165,9 @@ pub enum Request {
     /// [`Event::Handled`] in order; it may say [`Event::Hold`] at once: then nothing further is read until
     /// [`Event::Release`].
     Stanza(Box<Stanza>),
+    /// A message that is none (an address that cannot be one): the error that answers it, rendered. Otherwise
+    /// as [`Request::Stanza`].
+    Refused(Vec<u8>),
     /// Stored messages that the client acknowledged (XEP-0198), or that reached the kernel (a client without
     /// it).
     Acked(Vec<u64>),
@@ -188,6 +191,9 @@ pub enum Request {
     Record(Box<Record>),
     /// Write down how many of the client's stanzas are handled → [`Event::Persisted`]. One at a time.
     Persist(u32),
+    /// The client has all errors that answered what was not taken ([`Event::Failed`]), and nothing of the
+    /// session is under way.
+    Mend,
     /// Stream management was enabled: the host copies what it needs from the session.
     SmEnabled,
     /// The client became active or inactive (XEP-0352): the same.
@@ -278,6 +284,11 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
+    /// The error to a message of the session's own: nothing else that is not counted is a message.
+    pub(crate) fn answers(&self) -> bool {
+        self.number.is_none() && rendered::is_named(&self.bytes, "message")
+    }
+
     /// The stanza as it is sent; shared with others that get the same, if nothing has to be put in.
     pub(crate) fn complete(&self) -> Arc<[u8]> {
         if self.extra.is_empty() {
@@ -356,6 +367,9 @@ pub enum Event {
     Handled(u32),
     /// One more is handled, and the store has this count of the session's stanzas with it.
     HandledDurably(u32),
+    /// One more is handled: it was not taken, and nothing that is written says so. Its error, if it may have
+    /// one, was delivered before this. Until [`Request::Mend`] the host writes nothing of the session.
+    Failed,
     /// Answer to [`Request::Record`]: durable, or it could not be written.
     Recorded(bool),
     /// Answer to [`Request::Persist`]: this `h` is durable, or could not be written.

@@ -124,6 +124,8 @@ impl Connection {
     /// Sends the client's acknowledgement on to the host, and lets what waited for it go on.
     pub(crate) fn acked(&mut self, stored: Vec<u64>, cx: &mut Cx<'_>) {
         report_acked(stored, cx);
+        self.mend(cx);
+        self.answer_asked(cx);
         self.refresh_record(cx);
         self.pump(cx);
     }

@@ -35,8 +35,7 @@ impl Connection {
             bound.count_here();
             self.answer(answer, cx);
         } else {
-            cx.out.requests.push(Request::Stanza(Box::new(stanza)));
-            self.link.full = bound.inflight() >= cx.settings.inflight_max;
+            self.ask(Request::Stanza(Box::new(stanza)), cx);
         }
     }
 
@@ -48,15 +47,27 @@ impl Connection {
             return self.fail(&StreamCondition::InvalidFrom.into(), cx);
         }
         bound.received = bound.received.wrapping_add(1);
+        let answer = error_to_malformed(element, error).unwrap_or_default();
+        // Of a message the client learns for certain that it was not taken.
+        if element.root().name() == "message" && !answer.is_empty() {
+            return self.ask(Request::Refused(answer), cx);
+        }
         bound.count_here();
-        self.answer(error_to_malformed(element, error).unwrap_or_default(), cx);
+        self.answer(answer, cx);
+    }
+
+    /// Gives a stanza, or what is left of it, to the host.
+    fn ask(&mut self, request: Request, cx: &mut Cx<'_>) {
+        let State::Bound(bound) = &self.state else { return };
+        cx.out.requests.push(request);
+        self.link.full = bound.inflight() >= cx.settings.inflight_max;
     }
 
     /// Sends an answer of our own (none if it is empty) to a stanza that counts as handled.
     fn answer(&mut self, answer: Vec<u8>, cx: &mut Cx<'_>) {
         if !answer.is_empty() {
             self.release(cx);
-            self.send_inline(answer.into(), cx);
+            self.send_inline(answer.into(), true, cx);
         }
         self.after_handled(cx);
     }
@@ -66,10 +77,15 @@ impl Connection {
         let State::Bound(bound) = &self.state else { return };
         self.link.full = bound.inflight() >= cx.settings.inflight_max;
         let level = bound.is_level();
+        self.mend(cx);
         self.answer_asked(cx);
+        let State::Bound(bound) = &self.state else { return };
+        let broken = bound.is_broken();
         if self.link.resuming && level {
             if self.h_is_durable() {
                 self.finish_resumption(cx);
+            } else if broken {
+                self.go_back(cx);
             } else {
                 self.persist_h(cx);
             }
@@ -82,12 +98,19 @@ impl Connection {
         if durable {
             return self.after_handled(cx);
         }
-        let State::Bound(bound) = &mut self.state else { return };
+        self.mend(cx);
+        let State::Bound(bound) = &self.state else { return };
         if self.link.resuming && bound.is_level() {
-            bound.handled = bound.durable_h();
-            bound.received = bound.handled;
-            self.finish_resumption(cx);
+            self.go_back(cx);
         }
+    }
+
+    /// A resumption goes on from the count that the store has.
+    fn go_back(&mut self, cx: &mut Cx<'_>) {
+        let State::Bound(bound) = &mut self.state else { return };
+        bound.handled = bound.durable_h();
+        bound.received = bound.handled;
+        self.finish_resumption(cx);
     }
 
     fn h_is_durable(&self) -> bool {

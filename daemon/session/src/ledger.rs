@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 /// After so many acknowledged stanzas the record is brought up to date, so that little of the archive has to
 /// be counted after a crash.
-const REFRESH_EVERY: u32 = 256;
+const REFRESH_EVERY: u16 = 256;
 
 /// How far the store is behind the session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +32,12 @@ pub struct Ledger {
     /// regular messages need no mention.
     pub implicit: bool,
     /// Stanzas acknowledged since the last record.
-    since: u32,
+    since: u16,
     /// As [`Record::pushed`].
     pub pushed: u64,
+    /// Something was not taken that nothing in the store speaks of: the host writes nothing until the client
+    /// has acknowledged the error. One more than how many of `unacked` these are, from the oldest on; 0: no.
+    broken: u32,
 }
 
 /// A record on its way to the store.
@@ -206,6 +209,24 @@ impl Bound {
         newest > 0 && pushed_version(stanza).is_some_and(|version| version < newest)
     }
 
+    /// A stanza was not taken, and its error is the last that was sent.
+    pub(crate) fn failed(&mut self) {
+        let all = self.unacked_len();
+        if let Some(ledger) = self.ledger_mut() {
+            ledger.broken = all.saturating_add(1);
+        }
+    }
+
+    /// Nothing is to be written.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.ledger().is_some_and(|ledger| ledger.broken > 0)
+    }
+
+    /// The client has all such errors, and nothing is under way that could fail.
+    fn is_mendable(&self) -> bool {
+        self.ledger().is_some_and(|ledger| ledger.broken == 1 && !ledger.asking) && self.inflight() == 0
+    }
+
     /// The feed starts or stops: until a new record says so, nothing goes without mention.
     pub(crate) fn feed_changed(&mut self) {
         if let Some(ledger) = self.ledger_mut() {
@@ -220,6 +241,9 @@ impl Bound {
     pub(crate) fn renumber_from(&mut self, at: u32) {
         if let Some(ledger) = self.ledger_mut() {
             ledger.recorded = ledger.recorded.min(at);
+            if ledger.broken > at.saturating_add(1) {
+                ledger.broken -= 1;
+            }
             if let Some(under_way) = &mut ledger.under_way {
                 under_way.upto = under_way.upto.min(at);
             }
@@ -230,7 +254,8 @@ impl Bound {
     pub(crate) fn forgot(&mut self, count: u32) {
         if let Some(ledger) = self.ledger_mut() {
             ledger.recorded = ledger.recorded.saturating_sub(count);
-            ledger.since = ledger.since.saturating_add(count);
+            ledger.since = ledger.since.saturating_add(u16::try_from(count).unwrap_or(u16::MAX));
+            ledger.broken = ledger.broken.saturating_sub(count).max(ledger.broken.min(1));
             if let Some(under_way) = &mut ledger.under_way {
                 under_way.upto = under_way.upto.saturating_sub(count);
             }
@@ -260,6 +285,10 @@ impl Bound {
     pub(crate) fn persisted(&mut self, h: u32, durable: bool) {
         if let Some(ledger) = self.ledger_mut() {
             ledger.asking = false;
+            // The host writes nothing behind something that it could not write, but here nothing was lost.
+            if !durable && ledger.broken == 0 {
+                ledger.broken = 1;
+            }
         }
         if durable {
             self.durable(h);
@@ -333,11 +362,24 @@ impl Connection {
         }
     }
 
-    /// Has the host write how much is handled, unless that is under way.
+    /// Lets the host write again, once the client knows what was not taken.
+    pub(crate) fn mend(&mut self, cx: &mut Cx<'_>) {
+        let State::Bound(bound) = &mut self.state else { return };
+        if !bound.is_mendable() {
+            return;
+        }
+        if let Some(ledger) = bound.ledger_mut() {
+            ledger.broken = 0;
+        }
+        cx.out.requests.push(Request::Mend);
+    }
+
+    /// Has the host write how much is handled, unless that is under way, or must not be written.
     pub(crate) fn persist_h(&mut self, cx: &mut Cx<'_>) {
         let State::Bound(bound) = &mut self.state else { return };
         let handled = bound.handled;
-        if let Some(ledger) = bound.ledger_mut().filter(|ledger| !ledger.asking) {
+        let may = |ledger: &&mut Ledger| !ledger.asking && ledger.broken == 0;
+        if let Some(ledger) = bound.ledger_mut().filter(may) {
             ledger.asking = true;
             cx.out.requests.push(Request::Persist(handled));
         }

@@ -11,15 +11,16 @@ impl Connection {
         let Some(outgoing) = self.hold(outgoing, cx) else { return };
         match outgoing.stored {
             Some(at) => self.deliver_stored(at, &outgoing, cx),
-            None => self.send_inline(outgoing.complete(), cx),
+            None => self.send_inline(outgoing.complete(), outgoing.answers(), cx),
         }
     }
 
     /// Sends a stanza that is in no archive. While older ones are being sent again, or wait for their record
     /// (`ledger`), it takes its place behind them: the client's `h` counts in the order of arrival.
-    pub(crate) fn send_inline(&mut self, bytes: Arc<[u8]>, cx: &mut Cx<'_>) {
+    /// `answers`: a stanza of the session's own.
+    pub(crate) fn send_inline(&mut self, bytes: Arc<[u8]>, answers: bool, cx: &mut Cx<'_>) {
         let State::Bound(bound) = &self.state else { return };
-        if bound.sheds(&bytes, self.link.congested, cx.settings) {
+        if !answers && bound.sheds(&bytes, self.link.congested, cx.settings) {
             return cx.out.requests.push(Request::Shed);
         }
         if bound.is_late_push(&bytes) {

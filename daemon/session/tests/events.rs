@@ -499,10 +499,12 @@ proptest! {
 fn a_peer_cannot_end_a_session_by_sending_it_more_than_it_can_take() {
     let mut world = with_sm();
     let room = support::settings().unacked_bytes_max as usize;
+    let posts = std::cell::Cell::new(0);
     let from = |from: &str, bytes: usize| {
         let body = "x".repeat(bytes);
         let bytes = format!("<message from='{from}'><y>{body}</y></message>").into_bytes().into();
-        Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None, number: None })
+        posts.set(posts.get() + 1);
+        Event::Deliver(Outgoing { bytes, extra: Box::default(), stored: None, number: Some(posts.get()) })
     };
     wrote(&mut world);
     world.event(0, from("mallory@example.org/m", room * 2 / 5));

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::chain::Broken;
 use crate::gone::Gone;
 use crate::sequence::Sequencer;
 use crate::{Cf, Expect, Guard, Key, Op, Outcome, Owner, Seq, StoreError, Tx, TxError, schema};
@@ -42,17 +43,21 @@ pub(crate) fn build<'t>(
     round: impl Iterator<Item = &'t Tx> + Clone,
     now_ms: u64,
     sequencer: &mut Sequencer,
-    gone: &mut Gone,
+    (gone, broken): (&mut Gone, &Broken),
     target: &mut dyn Target,
 ) -> Built {
     let mut overlay = Overlay::new(round.clone());
     let mut built =
         Built { outcomes: Vec::new(), head: None, writes: false, sync: false, purged: Vec::new() };
     for tx in round {
-        let outcome = gone
+        let outcome = broken
             .check(tx)
+            .and_then(|()| gone.check(tx))
             .and_then(|()| overlay.check(&tx.guards, target))
             .and_then(|()| number(tx, now_ms, sequencer));
+        if tx.breaks || matches!(outcome, Err(TxError::Failed(_))) {
+            broken.broke(tx.chain);
+        }
         if let Ok(seqs) = &outcome {
             apply(tx, seqs, &mut overlay, target);
             built.purged.extend(gone.note(tx));
@@ -80,9 +85,14 @@ pub(crate) fn failed<'t>(
     round: impl Iterator<Item = &'t Tx>,
     outcomes: Vec<Outcome>,
     error: &TxError,
+    broken: &Broken,
 ) -> Vec<Outcome> {
     let outcome = |(tx, built): (&Tx, Outcome)| {
-        if tx.ops.is_empty() && tx.guards.is_empty() { built } else { Err(error.clone()) }
+        if tx.ops.is_empty() && tx.guards.is_empty() {
+            return built;
+        }
+        broken.broke(tx.chain);
+        Err(error.clone())
     };
     round.zip(outcomes).map(outcome).collect()
 }

@@ -8,6 +8,7 @@
 
 mod batch;
 pub mod cf;
+mod chain;
 mod checkpoint;
 mod examine;
 mod expiry;

@@ -10,6 +10,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::batch::{self, Target};
+use crate::chain::Broken;
 use crate::gone::Gone;
 use crate::sequence::Sequencer;
 use crate::{Cf, Key, Outcome, Range, Read, Seq, Sink, StoreError, Submit, Submitted, Tx, TxError};
@@ -63,6 +64,7 @@ pub struct MemStore<C> {
     rows: RwLock<Arc<Rows>>,
     writing: Mutex<Writing<C>>,
     queue_max: usize,
+    broken: Broken,
 }
 
 impl<C> Default for MemStore<C> {
@@ -162,13 +164,19 @@ impl<C> MemStore<C> {
             closed: false,
             unsynced: Vec::new(),
         };
-        MemStore { rows: RwLock::new(Arc::new(rows)), writing: Mutex::new(writing), queue_max }
+        MemStore {
+            rows: RwLock::new(Arc::new(rows)),
+            writing: Mutex::new(writing),
+            queue_max,
+            broken: Broken::default(),
+        }
     }
 
     fn commit(&self, writing: &mut Writing<C>, round: &[(Tx, C)], now_ms: u64) -> Vec<Outcome> {
         let mut target = MemBatch { rows: self.snapshot(), writes: Vec::new() };
         let Writing { sequencer, gone, .. } = writing;
-        let built = batch::build(round.iter().map(|(tx, _)| tx), now_ms, sequencer, gone, &mut target);
+        let (txs, broken) = (round.iter().map(|(tx, _)| tx), &self.broken);
+        let built = batch::build(txs.clone(), now_ms, sequencer, (gone, broken), &mut target);
         if !built.writes {
             return built.outcomes;
         }
@@ -179,7 +187,7 @@ impl<C> MemStore<C> {
                 Fault::Full => TxError::Full("fault injected".into()),
                 Fault::Failed => TxError::Failed("fault injected".into()),
             };
-            return batch::failed(round.iter().map(|(tx, _)| tx), built.outcomes, &error);
+            return batch::failed(txs, built.outcomes, &error, broken);
         }
         writing.sequencer.wrote(true);
         let writes = std::mem::take(&mut target.writes);
@@ -241,6 +249,7 @@ impl<C: Send> Submit<C> for MemStore<C> {
     fn submit(&self, tx: Tx, completion: C) -> Submitted<C> {
         let mut writing = self.writing();
         if writing.closed || writing.queue.len() >= self.queue_max {
+            self.broken.broke(tx.chain);
             return Err((tx, completion));
         }
         writing.queue.push_back((tx, completion));
@@ -249,6 +258,18 @@ impl<C: Send> Submit<C> for MemStore<C> {
 
     fn queued(&self) -> usize {
         self.writing().queue.len()
+    }
+
+    fn break_chain(&self, chain: u64) {
+        self.broken.broke(chain);
+    }
+
+    fn mend(&self, chain: u64) {
+        self.broken.mend(chain);
+    }
+
+    fn broken(&self) -> Vec<u64> {
+        self.broken.all()
     }
 }
 

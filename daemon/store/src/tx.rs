@@ -75,6 +75,11 @@ pub struct Tx {
     /// True if losing it in a crash is harmless (a cursor's advance): does not make a round sync by itself.
     /// It is synced before the next round or within about 0.1 s all the same.
     pub lazy: bool,
+    /// The chain that it belongs to, 0 for none. Once one of a chain was not written (`Full`, `Failed`, or
+    /// its queue was full), none of it that writes anything is, until [`Submit::mend`].
+    pub chain: u64,
+    /// It stands for something of its chain that is lost: it breaks the chain at its place.
+    pub breaks: bool,
 }
 /// Sequence numbers given to the transaction's `Append`s, in their order; the time part is the commit's.
 pub type Outcome = Result<Vec<Seq>, TxError>;
@@ -95,6 +100,9 @@ pub enum TxError {
     /// The write failed.
     #[error("write failed: {0}")]
     Failed(String),
+    /// One before it in its chain was not written.
+    #[error("one before it was not written")]
+    Broken,
     /// The store is closing.
     #[error("store is closing")]
     Closing,
@@ -133,4 +141,10 @@ pub trait Submit<C>: Send + Sync {
     fn submit(&self, tx: Tx, completion: C) -> Submitted<C>;
     /// Transactions queued and not yet committed.
     fn queued(&self) -> usize;
+    /// Breaks a chain that was broken in the process before this one.
+    fn break_chain(&self, chain: u64);
+    /// Lets a chain go on. To be called when nothing of it is under way, and also when it ends broken.
+    fn mend(&self, chain: u64);
+    /// The broken ones, for a process that takes over.
+    fn broken(&self) -> Vec<u64>;
 }

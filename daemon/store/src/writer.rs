@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::batch::{self, Built, Target};
 use crate::cf::Options;
+use crate::chain::Broken;
 use crate::gone::Gone;
 use crate::queue::{self, Entry, Queue};
 use crate::rocks::{RocksBatch, WriteError};
@@ -73,6 +74,7 @@ pub fn open<C: Send + 'static>(
 struct Shared<C> {
     store: Arc<Rocks>,
     queue: Queue<C>,
+    broken: Broken,
     counters: Counters,
     health: HealthCell,
 }
@@ -90,6 +92,7 @@ impl<C: Send + 'static> Writer<C> {
         }
         let shared = Arc::new(Shared {
             queue: Queue::new(options.queue_max),
+            broken: Broken::default(),
             counters: Counters::default(),
             health: HealthCell::new(clock()),
             store,
@@ -151,11 +154,27 @@ impl<C: Send + 'static> Writer<C> {
 
 impl<C: Send + 'static> Submit<C> for Writer<C> {
     fn submit(&self, tx: Tx, completion: C) -> Submitted<C> {
-        self.shared.queue.push(tx, completion)
+        let submitted = self.shared.queue.push(tx, completion);
+        if let Err((tx, _)) = &submitted {
+            self.shared.broken.broke(tx.chain);
+        }
+        submitted
     }
 
     fn queued(&self) -> usize {
         self.shared.queue.len()
+    }
+
+    fn break_chain(&self, chain: u64) {
+        self.shared.broken.broke(chain);
+    }
+
+    fn mend(&self, chain: u64) {
+        self.shared.broken.mend(chain);
+    }
+
+    fn broken(&self) -> Vec<u64> {
+        self.shared.broken.all()
     }
 }
 
@@ -254,11 +273,16 @@ impl<C> Work<C> {
             Err(error) => {
                 self.sequencer.wrote(false);
                 let nothing = vec![Ok(Vec::new()); round.clone().count()];
-                return batch::failed(round, nothing, &TxError::Failed(error.to_string()));
+                return batch::failed(
+                    round,
+                    nothing,
+                    &TxError::Failed(error.to_string()),
+                    &self.shared.broken,
+                );
             }
         };
-        let built =
-            batch::build(round.clone(), (self.clock)(), &mut self.sequencer, &mut self.gone, &mut batch);
+        let refusing = (&mut self.gone, &self.shared.broken);
+        let built = batch::build(round.clone(), (self.clock)(), &mut self.sequencer, refusing, &mut batch);
         points::pass("store::before_write");
         let written = self.write(batch, &built);
         if built.writes {
@@ -268,7 +292,7 @@ impl<C> Work<C> {
             Ok(()) => built.outcomes,
             Err(error) => {
                 self.gone.take_back(&built.purged);
-                batch::failed(round, built.outcomes, &error)
+                batch::failed(round, built.outcomes, &error, &self.shared.broken)
             }
         }
     }

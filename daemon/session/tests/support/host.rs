@@ -36,6 +36,12 @@ pub struct TestHost {
     /// The store cannot be read.
     pub unavailable: bool,
     pub fetches: Vec<u64>,
+    /// How often `Mend` was asked for.
+    pub mended: u32,
+    /// Errors to messages that are none.
+    pub refused: Vec<Vec<u8>>,
+    /// Counts that were to be written.
+    pub persisted: Vec<u32>,
     /// Stored messages: position and bytes, complete.
     pub archive: Vec<(u64, Vec<u8>)>,
     /// The session that each stored message was posted to last before.
@@ -218,7 +224,17 @@ impl Host for TestHost {
             Request::Shed => self.shed += 1,
             Request::SmEnabled | Request::ClientState | Request::Report(_) => {}
             Request::Record(_) => conn.event(Event::Recorded(true), cx).unwrap(),
-            Request::Persist(h) => conn.event(Event::Persisted { h, durable: true }, cx).unwrap(),
+            Request::Persist(h) => {
+                self.persisted.push(h);
+                conn.event(Event::Persisted { h, durable: true }, cx).unwrap();
+            }
+            Request::Mend => self.mended += 1,
+            Request::Refused(answer) if self.mute => self.refused.push(answer),
+            Request::Refused(answer) => {
+                let (bytes, extra) = (answer.into(), Box::default());
+                self.later(at, Event::Deliver(Outgoing { bytes, extra, stored: None, number: None }));
+                self.later(at, Event::Handled(1));
+            }
             Request::Fetch { after, .. } if self.mute => self.fetches.push(after),
             Request::Fetch { .. } | Request::Replay(_) => self.page(at, &request),
             Request::Detach { bound, .. } => {

@@ -1,6 +1,7 @@
 //! Tests of the store on disk, in one program: each program links RocksDB once more.
 #![allow(clippy::unwrap_used, reason = "a test that fails says so")]
 
+mod chain;
 mod common;
 mod damage;
 mod expiry;

@@ -81,6 +81,7 @@ fn tx() -> impl Strategy<Value = Tx> {
         ops,
         guards,
         lazy,
+        ..Tx::default()
     })
 }
 

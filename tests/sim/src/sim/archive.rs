@@ -38,6 +38,19 @@ pub struct Query {
     complete: bool,
 }
 
+/// A row of an archive.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) seq: u64,
+    pub(crate) message: Option<Number>,
+    pub(crate) resource: String,
+    pub(crate) incoming: bool,
+    /// Clients cannot read it there.
+    pub(crate) hidden: bool,
+    /// It answers the message with an error.
+    pub(crate) error: bool,
+}
+
 fn position(text: &str) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
@@ -121,19 +134,24 @@ impl Sim {
         self.clients[me].fetch(wanted, max, head, &mut self.notes);
     }
 
-    /// What is in an account's archive for its clients to read: position, message, and whether it came in.
-    fn history(&self, account: usize) -> Vec<(u64, Option<Number>, bool)> {
+    /// All that is in an account's archive, in its order.
+    pub(crate) fn rows(&self, account: usize) -> Vec<Stored> {
         let mut found = Vec::new();
         let Some(owner) = self.owner(account) else { return found };
         let (start, end) = schema::archives(owner, Seq(0), Seq::MAX);
         let range = Range { cf: Cf::Archive, start, end, reverse: false };
         let _ = self.server.store.scan(&range, &mut |key, value| {
-            if let (Some(seq), Some(row)) = (schema::archive_seq(key), Row::decode(value))
-                && !row.hidden
-            {
+            if let (Some(seq), Some(row)) = (schema::archive_seq(key), Row::decode(value)) {
                 let text = String::from_utf8_lossy(row.stanza).into_owned();
                 let id = text.split(" id='m").nth(1).and_then(|rest| rest.split('\'').next());
-                found.push((seq.0, id.and_then(|id| id.parse().ok()), row.incoming));
+                found.push(Stored {
+                    seq: seq.0,
+                    message: id.and_then(|id| id.parse().ok()),
+                    resource: row.resource.into(),
+                    incoming: row.incoming,
+                    hidden: row.hidden,
+                    error: godwit_wire::rendered::has_attr(row.stanza, "type", "error"),
+                });
             }
             ControlFlow::Continue(())
         });
@@ -143,8 +161,8 @@ impl Sim {
     /// Pages that have come hold what the archive does: rows never change, and none comes before another.
     pub(crate) fn check_pages(&mut self) {
         for page in std::mem::take(&mut self.notes.ledger.pages) {
-            let rows: Vec<_> =
-                self.history(page.account).into_iter().map(|(seq, number, _)| (seq, number)).collect();
+            let shown = self.rows(page.account).into_iter().filter(|row| !row.hidden);
+            let rows: Vec<_> = shown.map(|row| (row.seq, row.message)).collect();
             let (first, last) = (page.rows.first().map(|row| row.0), page.rows.last().map(|row| row.0));
             // Of the last page of all, what came in meanwhile is not in it.
             let (from, upto) = match page.wanted {
@@ -178,9 +196,9 @@ impl Sim {
     pub(crate) fn check_archives(&mut self) {
         let mut sent = vec![BTreeSet::new(); NAMES.len()];
         for (account, sent) in sent.iter_mut().enumerate() {
-            let history = self.history(account);
-            sent.extend(history.iter().filter(|row| !row.2).filter_map(|row| row.1));
-            let there: BTreeSet<_> = history.iter().map(|row| (row.0, row.1)).collect();
+            let rows = self.rows(account);
+            sent.extend(rows.iter().filter(|row| !row.incoming && !row.hidden).filter_map(|row| row.message));
+            let there: BTreeSet<_> = rows.iter().map(|row| (row.seq, row.message)).collect();
             let came = |key: &(usize, u64), receivers: &[usize]| key.0 == account && !receivers.is_empty();
             let copies = self.notes.ledger.copies.iter();
             let stray = copies
@@ -194,9 +212,8 @@ impl Sim {
         let clients = &self.clients;
         let from = |message: &super::ledger::Message| clients.get(message.from).map(|client| client.account);
         let lost = self.notes.ledger.messages.iter().enumerate().find(|(number, message)| {
-            let answered = message.bounced || self.notes.ledger.write_failed;
             let other = from(message).filter(|from| *from != message.account);
-            message.acked && !answered && other.is_some_and(|from| !sent[from].contains(number))
+            message.acked && !message.bounced && other.is_some_and(|from| !sent[from].contains(number))
         });
         if let Some((number, message)) = lost.map(|(number, message)| (number, message.clone())) {
             self.notes.fail(|| format!("message {number} is not in its sender's archive: {message:?}"));

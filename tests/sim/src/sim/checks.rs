@@ -1,5 +1,7 @@
 //! What must hold at rest, and the bounds that must hold always.
+use super::archive::Stored;
 use super::coverage::Point;
+use super::ledger::NOBODY;
 use super::plan::NAMES;
 use super::run::Sim;
 use crate::world::DOMAIN;
@@ -16,14 +18,6 @@ use std::ops::ControlFlow;
 const CONNECTION_BYTES_MAX: usize = 3 << 20;
 /// Notes for one shard at most, transactions for the writer, jobs.
 const QUEUE_MAX: usize = 20_000;
-
-/// A message in an archive.
-#[derive(Debug, Clone)]
-struct Stored {
-    seq: u64,
-    message: usize,
-    resource: String,
-}
 
 impl Sim {
     /// After each move.
@@ -47,25 +41,10 @@ impl Sim {
         accounts::read(&*self.server.store, &bare).ok()?.map(|record| Owner(record.owner))
     }
 
-    /// Messages to an account, in the archive's order.
+    /// Messages to an account, errors among them, in the archive's order.
     fn archive(&self, account: usize) -> Vec<Stored> {
-        let mut found = Vec::new();
-        let Some(owner) = self.owner(account) else { return found };
-        let (start, end) = schema::archives(owner, Seq(0), Seq::MAX);
-        let range = Range { cf: Cf::Archive, start, end, reverse: false };
-        let _ = self.server.store.scan(&range, &mut |key, value| {
-            if let (Some(seq), Some(row)) = (schema::archive_seq(key), Row::decode(value))
-                && row.incoming
-            {
-                let text = String::from_utf8_lossy(row.stanza).into_owned();
-                let id = text.split(" id='m").nth(1).and_then(|rest| rest.split('\'').next());
-                if let Some(message) = id.and_then(|id| id.parse().ok()) {
-                    found.push(Stored { seq: seq.0, message, resource: row.resource.into() });
-                }
-            }
-            ControlFlow::Continue(())
-        });
-        found
+        let is_message = |stored: &Stored| stored.incoming && stored.message.is_some();
+        self.rows(account).into_iter().filter(is_message).collect()
     }
 
     /// Positions after one of what is copied to a session: all that it did not send itself.
@@ -101,7 +80,7 @@ impl Sim {
             let Some(record) = self.record(account) else { continue };
             for stored in self.archive(account) {
                 let copy = self.notes.ledger.copies.entry((account, stored.seq)).or_default();
-                copy.message.get_or_insert(stored.message);
+                copy.message = copy.message.or(stored.message);
                 let handed_over = copy.acked || copy.swallowed;
                 if record.is_pending(stored.seq) {
                     lost |= copy.settled.take().is_some() && copy.acked;
@@ -233,12 +212,12 @@ impl Sim {
             let Some(record) = live.or_else(|| self.record(account)) else { continue };
             for Stored { seq, message, .. } in self.archive(account) {
                 let copy = self.notes.ledger.copies.entry((account, seq)).or_default();
-                copy.message.get_or_insert(message);
+                copy.message = copy.message.or(message);
                 let (pending, copy) = (record.is_pending(seq), copy.clone());
                 if !pending && !copy.acked && !copy.swallowed {
-                    self.notes.fail(|| format!("m{message} {seq:016x} counts as handed over: {copy:?}"));
+                    self.notes.fail(|| format!("{seq:016x} counts as handed over: {copy:?}"));
                 } else if pending && copy.settled.is_some() {
-                    self.notes.fail(|| format!("m{message} {seq:016x} counts as pending: {copy:?}"));
+                    self.notes.fail(|| format!("{seq:016x} counts as pending: {copy:?}"));
                 }
             }
         }
@@ -258,14 +237,28 @@ impl Sim {
         self.check_records();
     }
 
+    /// An error that went to a client without stream management, and was lost behind the kernel, counts.
+    fn note_swallowed_errors(&mut self) {
+        for account in 0..NAMES.len() {
+            for stored in self.archive(account).into_iter().filter(|stored| stored.error) {
+                let copy = self.notes.ledger.copies.get(&(account, stored.seq));
+                if let Some(number) = stored.message.filter(|_| copy.is_some_and(|copy| copy.swallowed)) {
+                    self.notes.ledger.messages[number].bounced = true;
+                }
+            }
+        }
+    }
+
     /// At the end: what was acknowledged has arrived, and there are no more copies than it was sent.
     pub(crate) fn check_all_arrived(&mut self) {
         self.check_records();
+        self.note_swallowed_errors();
         self.check_archives();
         let mut copies: BTreeMap<usize, BTreeSet<(usize, u64)>> = BTreeMap::new();
         for account in 0..NAMES.len() {
-            for stored in self.archive(account) {
-                copies.entry(stored.message).or_default().insert((account, stored.seq));
+            for stored in self.archive(account).into_iter().filter(|stored| !stored.error) {
+                let number = stored.message.unwrap_or_default();
+                copies.entry(number).or_default().insert((account, stored.seq));
             }
         }
         for (number, message) in self.notes.ledger.messages.clone().into_iter().enumerate() {
@@ -274,10 +267,7 @@ impl Sim {
                 self.notes.ledger.copies.get(key).is_some_and(|c| !c.receivers.is_empty() || c.swallowed)
             };
             let arrived = stored.iter().any(here);
-            // The error that answers a message which could not be written may be lost with its session, or
-            // with the daemon (ARCHITECTURE.md, "A session outlives the daemon").
-            let answered = message.bounced || stored.is_empty() && self.notes.ledger.write_failed;
-            if message.acked && !answered && !arrived {
+            if message.acked && !message.bounced && !arrived {
                 self.notes
                     .fail(|| format!("message {number} was acknowledged and never arrived: {message:?}"));
             }
@@ -285,7 +275,8 @@ impl Sim {
                 let stored = stored.len();
                 self.notes.fail(|| format!("message {number} is there {stored} times: {message:?}"));
             }
-            if message.bounced && !self.notes.ledger.write_failed {
+            let hopeless = message.account == NOBODY;
+            if message.bounced && !hopeless && !self.notes.ledger.write_failed {
                 self.notes.fail(|| format!("message {number} came back without a cause"));
             }
         }

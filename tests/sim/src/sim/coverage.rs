@@ -62,6 +62,8 @@ points! {
     Held => "a session was not read from: held, full, or being resumed (runs)",
     Unsettled => "a record of what was handed over was lost, and the client had acknowledged it",
     Bounced => "a message was answered with an error",
+    BouncedStored => "such an error was stored, because the session may be resumed",
+    BouncedAtOnce => "such an error was not stored",
     Offline => "a stored message came late",
     Again => "a message came to a second session of an account",
     FullJid => "a message to a full JID arrived",

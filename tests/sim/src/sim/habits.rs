@@ -1,6 +1,7 @@
 //! What clients do of their own accord.
 use super::client::{Client, Stage};
 use super::coverage::Point;
+use super::ledger::NOBODY;
 use super::plan::NAMES;
 use super::run::Sim;
 use crate::world::DOMAIN;
@@ -51,6 +52,10 @@ impl Sim {
     }
 
     fn message(&mut self, me: usize, padding: usize) {
+        if self.dice.chance(3) {
+            let to = ["nobody@", "a@b@", "@"][self.dice.below(3)];
+            return self.clients[me].write_to(NOBODY, &format!("{to}{DOMAIN}"), padding, &mut self.notes);
+        }
         let accounts = self.clients.iter().map(|client| client.account).max().unwrap_or(0) + 1;
         let account = self.dice.below(accounts);
         let mut to = format!("{}@{DOMAIN}", NAMES[account]);

@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A message, by number.
 pub type Number = usize;
+/// The account of an address that there is not.
+pub const NOBODY: usize = usize::MAX;
 /// Account and position.
 pub type CopyKey = (usize, u64);
 
@@ -199,6 +201,34 @@ impl Ledger {
             }
         }
         again
+    }
+
+    /// The error that answers a message arrived; with a position if it is stored, as above.
+    pub fn bounced(&mut self, lineage: usize, message: Number, stored: Option<(u64, u32)>) {
+        let session = &mut self.lineages[lineage];
+        let (client, account, began) = (session.client, session.account, session.began);
+        if self.messages.get(message).is_none_or(|sent| !self.accounts(sent.from, account)) {
+            return self.fail(|| format!("client {client} got the error to message {message}"));
+        }
+        self.messages[message].bounced = true;
+        let Some((seq, number)) = stored else { return };
+        let session = &mut self.lineages[lineage];
+        session.unacked.push_back((number, seq));
+        let twice = !session.got.insert(seq);
+        let copy = self.copies.entry((account, seq)).or_default();
+        let known = *copy.message.get_or_insert(message);
+        let settled = copy.settled;
+        copy.receivers.push(lineage);
+        if twice || known != message || settled.is_some_and(|at| at < began) {
+            self.fail(|| {
+                format!("the error to message {message} ({seq:016x}) once more in session {lineage}")
+            });
+        }
+    }
+
+    /// A client that had sessions of an account.
+    fn accounts(&self, client: usize, account: usize) -> bool {
+        self.lineages.iter().any(|session| session.client == client && session.account == account)
     }
 
     /// The copy of a message that another session of the account sent arrived.

@@ -141,9 +141,12 @@ impl Client {
             notes.ledger.signalled(lineage, signal);
         }
         if node.attr("type") == Some("error") {
-            if let Some(message) = message {
+            if let (Some(message), Some(lineage)) = (message, self.lineage) {
                 notes.hit(Point::Bounced);
-                notes.ledger.messages[message].bounced = true;
+                let count = if self.counts.sm { self.counts.received } else { 0 };
+                let stored = self.stanza_id(node).map(|seq| (seq, count));
+                notes.hit(if stored.is_some() { Point::BouncedStored } else { Point::BouncedAtOnce });
+                notes.ledger.bounced(lineage, message, stored);
             }
             return;
         }
