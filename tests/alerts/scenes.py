@@ -2,6 +2,7 @@
 and sees them resolve."""
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ DEVICE_BYTES = 64 << 20
 BODY_BYTES = 60_000
 CEILING = 40
 SESSIONS_PER_ACCOUNT = 5
+SLOW_LINES_PER_MINUTE_MAX = 20
 # How long the writer and a shard hang: the watchdog needs two looks, 24 s at most.
 HANG_MS = 34_000
 
@@ -64,8 +66,25 @@ def commits_slow(scene):
     points = "store::before_write=20*off->20*sleep(1200)->off"
     daemon = scene.daemon(Failing, environment={"FAILPOINTS": points})
     with scene.broken("GodwitCommitsSlow", "GodwitDeliverySlow"):
-        messages(daemon, 60, until=scene.all_fired)
+        messages(daemon, 60, until=scene.all_fired, body="never logged")
+    told(daemon)
     scene.resolved()
+
+
+def told(daemon):
+    """The slow messages are in the log, each once, with the time of each step, within the limit of lines."""
+    log = daemon.read_log()
+    lines = [line for line in log.splitlines() if "slow message:" in line]
+    ids = [re.search(r'stanza_id="?([0-9a-f]{16})', line)[1] for line in lines]
+    assert ids and len(ids) == len(set(ids)), lines
+    minutes = 1 + log.count("further slow messages")
+    assert len(lines) <= SLOW_LINES_PER_MINUTE_MAX * (minutes + 1), f"{len(lines)} lines"
+    for line in lines:
+        assert re.search(r'from="?ann@localhost/raw"? to="?ben@localhost/raw', line), line
+        took = int(re.search(r"slow message: (\d+) ms", line)[1])
+        steps = [int(re.search(rf'{step}_ms="?(\d+)', line)[1]) for step in ("committed", "posted", "written")]
+        assert took > 1000 and steps == sorted(steps) and steps[-1] <= took, line
+    assert "never logged" not in log
 
 
 def shard_stalls(scene):

@@ -91,13 +91,14 @@ impl Hub {
     /// RFC 6121 §8.5: who gets a message is decided here, when it is durable.
     fn message(&self, origin: &Origin, delivery: &Delivery, seqs: &[Seq], post: &mut Poster) {
         let seq = delivery.append.and_then(|at| seqs.get(at)).map(|seq| seq.0);
-        let now = seq.map_or(0, |seq| self.traced_commit(origin, delivery, seq));
+        let now = seq.map_or(0, |seq| self.committed(origin, delivery, seq));
         Counters::up(if seq.is_some() {
             &self.counters.messages_stored
         } else {
             &self.counters.messages_unstored
         });
         let bytes = delivery.bytes.len();
+        let mut connected = false;
         let idle = |idle: &mut IdleTable| {
             seq.into_iter().for_each(|seq| idle.committed(delivery.owner, seq, bytes as u64));
         };
@@ -132,6 +133,7 @@ impl Hub {
                 });
                 let bytes = Arc::clone(&delivery.bytes);
                 Counters::up(&self.counters.delivered);
+                connected |= entry.place.conn.generation != 0;
                 seq.into_iter().for_each(|seq| self.trace.posted(seq, entry.id, now));
                 let outgoing = Outgoing { bytes, extra: extra.clone(), stored, number: None };
                 entry.post(&bare, Event::Deliver(outgoing), post);
@@ -146,6 +148,9 @@ impl Hub {
             crate::planted::sent(live, seq);
         };
         self.registry.either(&delivery.bare, delivery.owner, live, idle);
+        if let (Some(seq), false) = (seq, connected) {
+            self.only_committed(seq, delivery.received, now);
+        }
     }
 
     /// Copies for the sender's other sessions.
@@ -180,15 +185,6 @@ impl Hub {
                 entry.copied.close();
             }
         });
-    }
-
-    /// For the trace: a stored message is committed now.
-    fn traced_commit(&self, origin: &Origin, delivery: &Delivery, seq: u64) -> u64 {
-        let now = (self.outside.clock)();
-        let from = (origin.address.session, delivery.received);
-        let copied = delivery.append.is_some_and(|at| at > 0);
-        self.trace.committed(seq, from, &delivery.names, copied, (delivery.owner, now));
-        now
     }
 
     /// To the session with a full JID; false if it is not there.

@@ -114,6 +114,9 @@ pub struct Counters {
     pub messages_stored: AtomicU64,
     pub messages_unstored: AtomicU64,
     pub delivered: AtomicU64,
+    /// Messages that were slow (`slow.rs`), by their last step.
+    pub slow_committed: AtomicU64,
+    pub slow_written: AtomicU64,
     pub errors_sent: AtomicU64,
     pub conflicts: AtomicU64,
     pub writes_failed: AtomicU64,
@@ -197,6 +200,8 @@ pub struct Hub {
     pub(crate) unsaved: crate::unsaved::Unsaved,
     /// Chains that were broken in the process before this one.
     pub(crate) inherited: Vec<u64>,
+    /// Messages that took long.
+    pub slow: crate::slow::Slow,
     /// Failed logins by source.
     pub(crate) failures: Throttle,
     /// Registrations by source.
@@ -229,6 +234,7 @@ impl Hub {
             inquiries: Inquiries::default(),
             unsaved: crate::unsaved::Unsaved::default(),
             inherited: Vec::new(),
+            slow: crate::slow::Slow::default(),
             failures: Throttle::new(60_000),
             registrations: Throttle::new(3_600_000),
         }

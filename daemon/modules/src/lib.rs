@@ -50,6 +50,7 @@ pub mod route;
 pub mod row;
 mod sessions;
 pub mod shard;
+pub mod slow;
 pub mod throttle;
 mod trace;
 pub mod traced;

@@ -220,7 +220,8 @@ impl Trace {
         found
     }
 
-    fn each(&self, visit: &mut dyn FnMut(Record)) {
+    /// All records of all rings.
+    pub(crate) fn each(&self, visit: &mut dyn FnMut(Record)) {
         self.rings.iter().for_each(|ring| ring.each(visit));
     }
 }

@@ -119,7 +119,7 @@ impl Hub {
         Some(Taken { at_ms: record.at, step: step.into(), session })
     }
 
-    fn session_name(&self, id: SessionId) -> String {
+    pub(crate) fn session_name(&self, id: SessionId) -> String {
         let mut found = None;
         self.registry.each(&mut |live| {
             if let Some(entry) = live.sessions.iter().find(|entry| entry.id == id) {

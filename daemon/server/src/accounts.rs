@@ -70,7 +70,8 @@ impl Access<'_> {
             }
             Request::AccountList { after } => self.list(after.as_deref()),
             Request::ArchivePurge { jid, before_ms } => self.purge(&self.address(jid)?, *before_ms),
-            Request::Status
+            Request::LogLevel { .. }
+            | Request::Status
             | Request::Sessions { .. }
             | Request::Upgrade { .. }
             | Request::StoreVerify

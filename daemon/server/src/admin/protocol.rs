@@ -9,6 +9,7 @@ pub use super::store_status::{ArchiveStatus, Pace, PerSync, StoreStatus};
 pub use super::upgrade_status::{ReloadStatus, UpgradeAnswer, UpgradeStatus};
 use crate::backup::Done;
 use godwit_modules::{export, inspect::Inspection, traced::Traced};
+pub use crate::logging::LogLevel;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -83,6 +84,13 @@ pub enum Request {
         backup: Option<Done>,
     },
     /// → [`Answer::Status`].
+    /// The log's level, and another one from now on if one is given → [`Answer::LogLevel`].
+    LogLevel {
+        /// Until the next reload or start; levels by module may follow, with commas.
+        level: Option<String>,
+        /// Back to what is configured.
+        reset: bool,
+    },
     Status,
     /// Read the whole store to see whether it is whole; joins a verification that is under way →
     /// [`Answer::Verifying`].
@@ -151,6 +159,7 @@ pub enum Answer {
     Exported(Box<export::Page>),
     Traced(Vec<Traced>),
     Status(Box<Status>),
+    LogLevel(LogLevel),
     Sessions(Sessions),
     Verifying(Verifying),
     Checkpoint(Checkpoint),

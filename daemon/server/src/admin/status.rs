@@ -3,6 +3,7 @@ use super::protocol::{ArchiveStatus, OverloadStatus, ReloadStatus, StoreStatus, 
 use crate::alloc::Memory;
 use crate::backup::Done;
 use crate::limits::Ceiling;
+use crate::logging::LogLevel;
 use crate::memory::Owners;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,9 @@ pub struct Status {
     /// Lines that the log dropped because it was too slow.
     pub log_lines_dropped: u64,
     /// Threads that the watchdog found stuck at its last look.
+    /// The log's level.
+    #[serde(default)]
+    pub log_level: LogLevel,
     pub stuck: Vec<String>,
     /// The last reload, if there was one.
     pub reload: Option<ReloadStatus>,

@@ -2,7 +2,7 @@
 //!
 //! All problems are collected, so that one run of `--check` shows everything that is to be mended.
 use super::problem::{Problem, Problems};
-use super::raw::{Limits, Raw, Stream};
+use super::raw::{Limits, Raw};
 use super::value::Span;
 use godwit_wire::Jid;
 use std::collections::BTreeSet;
@@ -179,7 +179,7 @@ fn check(raw: Raw, problems: &mut Problems) -> Config {
     }
     let certificates = certificates(&raw, problems);
     limits(&raw.limits, problems);
-    times(&raw.stream, problems);
+    times(&raw, problems);
     let store = &raw.store;
     range("store.cache_mb", store.cache_mb, 0, 1_048_576, problems);
     range("store.memtable_mb", store.memtable_mb, 0, 65_536, problems);
@@ -369,21 +369,23 @@ fn limits(limits: &Limits, problems: &mut Problems) {
     }
 }
 
-fn times(stream: &Stream, problems: &mut Problems) {
+fn times(raw: &Raw, problems: &mut Problems) {
     const HOUR: u64 = 3_600_000;
+    let stream = &raw.stream;
     let rows = [
-        ("handshake_timeout", stream.handshake_timeout, 100, HOUR),
-        ("login_timeout", stream.login_timeout, 1_000, HOUR),
-        ("ping_after", stream.ping_after, 1_000, 24 * HOUR),
-        ("ping_timeout", stream.ping_timeout, 1_000, HOUR),
-        ("resume_max", stream.resume_max, 0, 24 * HOUR),
-        ("closing_timeout", stream.closing_timeout, 100, HOUR),
+        ("stream.handshake_timeout", stream.handshake_timeout, 100, HOUR),
+        ("stream.login_timeout", stream.login_timeout, 1_000, HOUR),
+        ("stream.ping_after", stream.ping_after, 1_000, 24 * HOUR),
+        ("stream.ping_timeout", stream.ping_timeout, 1_000, HOUR),
+        ("stream.resume_max", stream.resume_max, 0, 24 * HOUR),
+        ("stream.closing_timeout", stream.closing_timeout, 100, HOUR),
+        ("log.slow_stanza", raw.log.slow_stanza, 0, HOUR),
     ];
     for (name, value, least, most) in rows {
         if !(least..=most).contains(&value.ms()) {
             let span = |ms| Span(std::time::Duration::from_millis(ms));
             let instead = format!("out of range; write one from \"{}\" to \"{}\"", span(least), span(most));
-            problems.string(&format!("stream.{name}"), &value.to_string(), instead);
+            problems.string(name, &value.to_string(), instead);
         }
     }
     if stream.handshake_timeout > stream.login_timeout && !problems.has("stream") {

@@ -187,6 +187,10 @@ section! {
         /// "human": text lines on standard error. "journal": fields for journald (journalctl
         /// GODWIT_ACCOUNT=…). "auto": the journal if standard error is connected to it, else text.
         format: LogFormat = Is(r#""auto""#), Restart;
+        /// A stored message that takes longer than this from its receipt until it is committed, or written to
+        /// its recipient's socket, has a line with the time of each step: 20 lines a minute at most, then the
+        /// number of the others. "0s": none.
+        slow_stanza: Span = Is(r#""1s""#), Live;
     }
 }
 

@@ -48,6 +48,12 @@ pub enum Command {
     #[command(subcommand)]
     Backup(Backup),
     /// Show the daemon's state.
+    /// Show the level of the daemon's log, or change it while the daemon runs.
+    ///
+    /// What is set here survives nothing: a reload, a restart and an in-place upgrade go back to what the
+    /// configuration says ([log] level, or the environment variable GODWIT_LOG). Nothing is written to the
+    /// configuration.
+    Log(Log),
     Status(Json),
     /// Show who is online.
     Sessions(Json),
@@ -142,6 +148,21 @@ pub struct Trace {
     /// Account of its sender or recipient: needed to find an older message by its sender's id, and quicker.
     #[arg(long, value_name = "JID")]
     pub account: Option<String>,
+    /// Form of the output.
+    #[command(flatten)]
+    pub form: Json,
+}
+
+/// A level, and the form of the output.
+#[derive(Debug, Args)]
+pub struct Log {
+    /// error, warn, info, debug, trace or off; levels by module may follow: info,godwit_edge=debug. At debug
+    /// each connection has lines of its own.
+    #[arg(long, value_name = "LEVEL[,MODULE=LEVEL...]")]
+    pub level: Option<String>,
+    /// Go back to what the configuration says.
+    #[arg(long, conflicts_with = "level")]
+    pub reset: bool,
     /// Form of the output.
     #[command(flatten)]
     pub form: Json,

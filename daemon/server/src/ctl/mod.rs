@@ -13,6 +13,7 @@ mod backup;
 mod backup_args;
 mod exit;
 mod limits;
+mod log;
 mod offline;
 mod password;
 mod sessions;
@@ -42,6 +43,7 @@ pub fn run(ctl: &Ctl) -> ExitCode {
         Command::Archive(Archive::Purge(args)) => archive_purge::run(ctl, args),
         Command::Backup(backup) => backup::run(ctl, backup),
         Command::Status(args) => status::run(ctl, args),
+        Command::Log(args) => log::run(ctl, args),
         Command::Store(Store::Verify(args)) => store_verify::run(ctl, args),
         Command::Sessions(args) => sessions::run(ctl, args),
         Command::Trace(args) => trace::run(ctl, args),

@@ -40,6 +40,9 @@ fn text(status: &Status) -> String {
     if !status.stuck.is_empty() {
         lines.push(("STUCK", status.stuck.join(", ")));
     }
+    if status.log_level.set_ms.is_some() {
+        lines.push(("log level", status.log_level.line()));
+    }
     if status.log_lines_dropped > 0 {
         lines.push(("log", format!("{} lines dropped, the log was too slow", status.log_lines_dropped)));
     }

@@ -4,13 +4,16 @@
 //! `peer` and `conn` as fields. A peer's text is a field, never part of the format, and is escaped by the
 //! formatter.
 mod journal;
+mod level;
 mod queue;
 
 use crate::config::LogFormat;
 use journal::{Journal, JournalLayer};
+pub use level::{LogLevel, filter};
 use queue::{Lines, Stderr};
 use std::io::{self, IsTerminal};
-use tracing_subscriber::filter::{EnvFilter, ParseError};
+use std::sync::{Arc, Mutex, PoisonError};
+use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
@@ -22,25 +25,27 @@ const LEVEL_VARIABLE: &str = "GODWIT_LOG";
 pub struct Logging {
     lines: Lines,
     filter: reload::Handle<EnvFilter, Registry>,
+    level: Arc<Mutex<LogLevel>>,
 }
 
-/// A level or a list of levels by module.
-pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().with_regex(false).parse(level)
+/// The variable's level, if it has one.
+fn from_environment() -> Option<String> {
+    std::env::var(LEVEL_VARIABLE).ok().filter(|level| !level.is_empty())
 }
 
-fn filter_in_force(level: &str) -> Result<EnvFilter, ParseError> {
-    match std::env::var(LEVEL_VARIABLE) {
-        Ok(from_environment) if !from_environment.is_empty() => filter(&from_environment),
-        _ => filter(level),
-    }
+fn configured(level: &str) -> LogLevel {
+    let (configured, from_environment) = match from_environment() {
+        Some(level) => (level, true),
+        None => (level.to_owned(), false),
+    };
+    LogLevel { level: configured.clone(), configured, from_environment, set_ms: None }
 }
 
 impl Logging {
     /// Starts the log thread and takes over all of the process's tracing. Once per process.
     pub fn start(level: &str, format: LogFormat) -> io::Result<Logging> {
-        let level = filter_in_force(level).map_err(io::Error::other)?;
-        let (level, filter) = reload::Layer::new(level);
+        let told = configured(level);
+        let (level, filter) = reload::Layer::new(filter(&told.level).map_err(io::Error::other)?);
         let to_journal = match format {
             LogFormat::Human => false,
             LogFormat::Journal => true,
@@ -59,13 +64,33 @@ impl Logging {
         };
         let subscriber = tracing_subscriber::registry().with(level).with(layer);
         tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
-        Ok(Logging { lines, filter })
+        Ok(Logging { lines, filter, level: Arc::new(Mutex::new(told)) })
     }
 
-    /// Another level from now on (a reload).
-    pub fn set_level(&self, level: &str) -> Result<(), String> {
-        let level = filter_in_force(level).map_err(|e| e.to_string())?;
-        self.filter.reload(level).map_err(|e| e.to_string())
+    /// The configuration's level from now on (a reload); what [`Logging::set_level`] set is over.
+    pub fn configure(&self, level: &str) -> Result<(), String> {
+        self.apply(configured(level))
+    }
+
+    /// Another level until the next reload or start. The error says what is wrong with it.
+    pub fn set_level(&self, level: &str, now_ms: u64) -> Result<(), String> {
+        if let Some(wrong) = level::wrong(level) {
+            return Err(wrong);
+        }
+        self.apply(LogLevel { level: level.to_owned(), set_ms: Some(now_ms), ..self.level() })
+    }
+
+    /// What is in force.
+    pub fn level(&self) -> LogLevel {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn apply(&self, told: LogLevel) -> Result<(), String> {
+        // Held over both: two callers leave what one of them wanted.
+        let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        self.filter.reload(filter(&told.level)?).map_err(|e| e.to_string())?;
+        *level = told;
+        Ok(())
     }
 
     /// Lines dropped since the start because the log was too slow.

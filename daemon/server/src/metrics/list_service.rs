@@ -200,6 +200,13 @@ pub(super) const SERVICE: &[Metric] = &[
         |f, s| s.buckets(&f.deliveries(), 1e3),
     )
     .seconds(),
+    counter(
+        "godwit_slow_stanzas",
+        "Stored messages slower than log.slow_stanza, by their last step: committed if no connection of the \
+         recipient got them, written for each that did.",
+        |f, s| s.each([("committed", get(&f.hub.slow_committed)), ("written", get(&f.hub.slow_written))]),
+    )
+    .by("last_step"),
     gauge(
         "godwit_offline_accounts",
         "Accounts that are offline and have messages waiting, of the 32,768 at most that are kept in memory.",

@@ -340,6 +340,7 @@ fn open_hub(
         Writer::start(Arc::clone(&store), options, clock.clone(), sink).map_err(|e| e.to_string())?;
     let opened = Opened { store, writer: Arc::new(writer) };
     hub.attach(Arc::clone(&opened.writer) as _);
+    hub.slow.set(config.raw.log.slow_stanza.ms());
     if !goes_on {
         hub.begin(clock());
     }

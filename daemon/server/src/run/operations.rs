@@ -1,7 +1,9 @@
 //! What `godwitctl` may ask of the running daemon.
 use super::daemon::Daemon;
 use crate::accounts::Access;
-use crate::admin::protocol::{Answer, Failure, Operations, ROWS_MAX, Request, SessionRow, Sessions};
+use crate::admin::protocol::{
+    Answer, Failure, FailureKind, Operations, ROWS_MAX, Request, SessionRow, Sessions,
+};
 use crate::verify::whole_from;
 use crossbeam_channel::bounded;
 use godwit_modules::Completion;
@@ -33,6 +35,7 @@ impl Operations for Daemon {
             }
             Request::Checkpoint => self.checkpoint(),
             Request::CheckpointDone { backup } => self.checkpoint_done(backup),
+            Request::LogLevel { level, reset } => self.log_level(level.as_deref(), reset),
             Request::StoreVerifying => self.verification.look().map(Answer::Verifying),
             accounts => self.account(&accounts),
         }
@@ -77,6 +80,7 @@ impl Daemon {
             | Request::AccountList { .. }
             | Request::Trace { .. }
             | Request::Upgrade { .. }
+            | Request::LogLevel { .. }
             | Request::Status
             | Request::Sessions { .. }
             | Request::StoreVerify
@@ -85,6 +89,18 @@ impl Daemon {
             | Request::CheckpointDone { .. } => {}
         }
         Ok(answer)
+    }
+
+    fn log_level(&self, level: Option<&str>, reset: bool) -> Result<Answer, Failure> {
+        let changed = match level {
+            Some(level) => self.logging.set_level(level, (self.clock)()),
+            None if reset => self.logging.configure(&self.config().raw.log.level),
+            None => return Ok(Answer::LogLevel(self.logging.level())),
+        };
+        changed.map_err(|why| Failure::new(FailureKind::Request, why))?;
+        let now = self.logging.level();
+        tracing::info!(level = now.level, "the log's level was changed by godwitctl");
+        Ok(Answer::LogLevel(now))
     }
 
     pub(super) fn commit(&self, tx: Tx) -> Outcome {

@@ -60,9 +60,10 @@ impl Daemon {
         let filter = crate::logging::filter(&config.raw.log.level);
         filter.map_err(|e| vec![format!("log.level: {e}")])?;
         self.certificates.reload(&files).map_err(|errors| vec![lines(&errors)])?;
-        if let Err(e) = self.logging.set_level(&config.raw.log.level) {
+        if let Err(e) = self.logging.configure(&config.raw.log.level) {
             tracing::warn!("log.level stays as it was: {e}");
         }
+        self.hub.slow.set(config.raw.log.slow_stanza.ms());
         self.hub.reload(hub_settings(&config, self.secret));
         *locked(&self.config) = Arc::new(config);
         let settings = Arc::new(self.session_settings());

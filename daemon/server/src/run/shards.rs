@@ -46,8 +46,9 @@ pub(super) struct Server {
     state: ShardState,
     clock: Clock,
     deliveries: Arc<Deliveries>,
-    /// When the messages were received that this turn delivers. Bounded by the notes of a turn.
-    turn: Vec<Millis>,
+    /// When the messages were received that this turn delivers, and their positions. Bounded by the notes of
+    /// a turn.
+    turn: Vec<(Millis, u64)>,
 }
 
 impl Server {
@@ -56,11 +57,12 @@ impl Server {
     }
 }
 
-/// When a message was received that its recipient's connection now gets; nothing for copies, for what is not
-/// stored, or was sent before.
-fn received(event: &Event) -> Option<Millis> {
+/// When a message was received that its recipient's connection now gets, and its position; nothing for
+/// copies, for what is not stored, or was sent before.
+fn received(event: &Event) -> Option<(Millis, u64)> {
     let Event::Deliver(outgoing) = event else { return None };
-    outgoing.stored.as_ref().filter(|stored| !stored.again)?.received
+    let stored = outgoing.stored.as_ref().filter(|stored| !stored.again)?;
+    Some((stored.received?, stored.seq))
 }
 
 impl Host for Server {
@@ -116,7 +118,10 @@ impl ShardHost for Server {
     fn flush(&mut self) {
         if !self.turn.is_empty() {
             let now = (self.clock)();
-            self.turn.drain(..).for_each(|received| self.deliveries.record(now.saturating_sub(received)));
+            for (received, seq) in self.turn.drain(..) {
+                self.deliveries.record(now.saturating_sub(received));
+                self.state.hub().delivered(seq, received, now);
+            }
         }
         self.state.flush();
     }
@@ -138,7 +143,7 @@ mod tests {
             })
         };
         let stored = |again, received| Some(Stored { seq: 9, prev: 0, again, regular: false, received });
-        assert_eq!(received(&deliver(stored(false, Some(1_000)))), Some(1_000));
+        assert_eq!(received(&deliver(stored(false, Some(1_000)))), Some((1_000, 9)));
         assert_eq!(received(&deliver(stored(true, Some(1_000)))), None);
         assert_eq!(received(&deliver(stored(false, None))), None, "a copy");
         assert_eq!(received(&deliver(None)), None);

@@ -31,6 +31,7 @@ impl Daemon {
             memory: crate::alloc::memory(),
             rss_bytes: crate::metrics::process::resident().all,
             owners: self.owners(),
+            log_level: self.logging.level(),
             log_lines_dropped: self.logging.dropped(),
             stuck: locked(&self.stuck).clone(),
             reload: locked(&self.reload).clone(),
@@ -55,6 +56,8 @@ impl Daemon {
             ("revived", &hub.revived),
             ("shed", &hub.shed),
             ("panics", &hub.panics),
+            ("slow_committed", &hub.slow_committed),
+            ("slow_written", &hub.slow_written),
         ];
         let mut counters: BTreeMap<String, u64> =
             of_hub.iter().map(|(name, n)| ((*name).to_owned(), n.load(Ordering::Relaxed))).collect();

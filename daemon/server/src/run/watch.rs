@@ -10,6 +10,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// Between two looks at the store's health and the ticket keys, and two status lines.
 const LOOK: Duration = Duration::from_secs(5);
+/// Between two looks at what was slow: the steps of a message are in memory for some seconds under load.
+const SLOW_LOOK: Duration = Duration::from_secs(1);
 /// Between two looks at the certificates' dates, in looks.
 const CERTIFICATE_LOOKS: u64 = 12 * 720;
 
@@ -74,6 +76,20 @@ pub(super) async fn housekeeping(daemon: Arc<Daemon>) {
         if now != last {
             crate::systemd::status(&now);
             last = now;
+        }
+    }
+}
+
+/// Tells the log of messages that took long.
+pub(super) async fn slow_stanzas(daemon: Arc<Daemon>) {
+    let mut looks = interval(SLOW_LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let daemon = Arc::clone(&daemon);
+        let told = tokio::task::spawn_blocking(move || daemon.hub.tell_slow((daemon.clock)()));
+        if told.await.is_err() {
+            tracing::error!("looking at what was slow panicked");
         }
     }
 }
