@@ -3,13 +3,14 @@
 //! Also the stable form of `godwitctl … --json`: fields are added, never renamed or removed. Times are
 //! milliseconds since 1970 (`_ms`), sizes bytes (`_bytes`), durations seconds (`_s`).
 pub use super::answers::{AccountRow, Accounts, Checkpoint, SessionRow, Sessions, Verified, Verifying};
+pub use super::load_status::{Buckets, LoadStatus};
 pub use super::overload::OverloadStatus;
 pub use super::status::{CertificateRow, Status};
 pub use super::store_status::{ArchiveStatus, Pace, PerSync, StoreStatus};
 pub use super::upgrade_status::{ReloadStatus, UpgradeAnswer, UpgradeStatus};
 use crate::backup::Done;
-use godwit_modules::{export, inspect::Inspection, traced::Traced};
 pub use crate::logging::LogLevel;
+use godwit_modules::{export, inspect::Inspection, traced::Traced};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -83,7 +84,6 @@ pub enum Request {
         /// The backup, unless it failed.
         backup: Option<Done>,
     },
-    /// → [`Answer::Status`].
     /// The log's level, and another one from now on if one is given → [`Answer::LogLevel`].
     LogLevel {
         /// Until the next reload or start; levels by module may follow, with commas.
@@ -91,6 +91,7 @@ pub enum Request {
         /// Back to what is configured.
         reset: bool,
     },
+    /// → [`Answer::Status`].
     Status,
     /// Read the whole store to see whether it is whole; joins a verification that is under way →
     /// [`Answer::Verifying`].
@@ -158,8 +159,8 @@ pub enum Answer {
     Inspection(Box<Inspection>),
     Exported(Box<export::Page>),
     Traced(Vec<Traced>),
-    Status(Box<Status>),
     LogLevel(LogLevel),
+    Status(Box<Status>),
     Sessions(Sessions),
     Verifying(Verifying),
     Checkpoint(Checkpoint),

@@ -1,5 +1,5 @@
 //! The daemon's state, as `godwitctl status` asks for it.
-use super::protocol::{ArchiveStatus, OverloadStatus, ReloadStatus, StoreStatus, UpgradeStatus};
+use super::protocol::{ArchiveStatus, LoadStatus, OverloadStatus, ReloadStatus, StoreStatus, UpgradeStatus};
 use crate::alloc::Memory;
 use crate::backup::Done;
 use crate::limits::Ceiling;
@@ -38,6 +38,9 @@ pub struct Status {
     /// Limits that were reached.
     #[serde(default)]
     pub overload: OverloadStatus,
+    /// How fast and how full the daemon is.
+    #[serde(default)]
+    pub load: LoadStatus,
     /// Certificates, the default one first.
     pub certificates: Vec<CertificateRow>,
     /// Memory by the allocator's count.
@@ -47,12 +50,12 @@ pub struct Status {
     /// Who holds it.
     #[serde(default)]
     pub owners: Owners,
-    /// Lines that the log dropped because it was too slow.
-    pub log_lines_dropped: u64,
-    /// Threads that the watchdog found stuck at its last look.
     /// The log's level.
     #[serde(default)]
     pub log_level: LogLevel,
+    /// Lines that the log dropped because it was too slow.
+    pub log_lines_dropped: u64,
+    /// Threads that the watchdog found stuck at its last look.
     pub stuck: Vec<String>,
     /// The last reload, if there was one.
     pub reload: Option<ReloadStatus>,

@@ -2,6 +2,7 @@
 pub use super::backup_args::Backup;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 
 const AFTER_HELP: &str = "\
 EXIT STATUS
@@ -47,19 +48,24 @@ pub enum Command {
     /// Make, list, verify and restore backups.
     #[command(subcommand)]
     Backup(Backup),
-    /// Show the daemon's state.
     /// Show the level of the daemon's log, or change it while the daemon runs.
     ///
     /// What is set here survives nothing: a reload, a restart and an in-place upgrade go back to what the
     /// configuration says ([log] level, or the environment variable GODWIT_LOG). Nothing is written to the
     /// configuration.
     Log(Log),
+    /// Show the daemon's state.
     Status(Json),
     /// Show who is online.
     Sessions(Json),
     /// Look after the store.
     #[command(subcommand)]
     Store(Store),
+    /// Show load, latency, sessions, store, memory, limits and alerts, again and again.
+    ///
+    /// Keys: q quits, p pauses, ? explains the figures. Made for 80 columns and 24 rows or more; without
+    /// colours if NO_COLOR is set. A daemon that is restarted is found again.
+    Top(Top),
     /// Show each step that a message took, with times. Never its text.
     Trace(Trace),
     /// Replace the running daemon's program by another one, without disconnecting anybody.
@@ -168,6 +174,18 @@ pub struct Log {
     pub form: Json,
 }
 
+/// How often, and whether more than once.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// Between two looks at the daemon, like 500ms or 2s.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    pub interval: Duration,
+    /// Print one frame as text and end; its rates are those of one interval. 80 columns and 24 rows, or as
+    /// many as the terminal has.
+    #[arg(long)]
+    pub once: bool,
+}
+
 /// An account, and the form of the output.
 #[derive(Debug, Args)]
 pub struct Inspect {
@@ -250,6 +268,13 @@ fn moment(text: &str) -> Result<u64, String> {
     moment.ok_or_else(|| "write a date like 2026-01-31 or 2026-01-31T12:00:00Z".into())
 }
 
+/// Between two looks: from a tenth of a second to an hour.
+fn interval(text: &str) -> Result<Duration, String> {
+    let range = Duration::from_millis(100)..=Duration::from_secs(3_600);
+    let time = humantime::parse_duration(text).ok().filter(|time| range.contains(time));
+    time.ok_or_else(|| "write a time from 100ms to 1h, like 2s".into())
+}
+
 /// A size with a unit of K, M, G or T (powers of 1,024).
 fn size(text: &str) -> Result<u64, String> {
     let text = text.trim_end_matches("iB").trim_end_matches('B');
@@ -283,6 +308,12 @@ mod tests {
         assert_eq!(moment("2010-07-10"), Ok(1_278_720_000_000));
         assert_eq!(moment("2010-07-10T23:08:25Z"), Ok(1_278_803_305_000));
         assert!(moment("yesterday").is_err() && moment("1969-01-01").is_err() && moment("").is_err());
+    }
+
+    #[test]
+    fn intervals_are_read() {
+        assert_eq!(interval("2s"), Ok(Duration::from_secs(2)));
+        assert!(interval("99ms").is_err() && interval("2h").is_err() && interval("soon").is_err());
     }
 
     #[test]

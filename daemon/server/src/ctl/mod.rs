@@ -20,6 +20,7 @@ mod sessions;
 mod status;
 mod store_verify;
 mod table;
+mod top;
 mod trace;
 mod upgrade;
 mod way;
@@ -42,10 +43,11 @@ pub fn run(ctl: &Ctl) -> ExitCode {
         Command::Account(Account::Inspect(args)) => account_inspect::run(ctl, args),
         Command::Archive(Archive::Purge(args)) => archive_purge::run(ctl, args),
         Command::Backup(backup) => backup::run(ctl, backup),
-        Command::Status(args) => status::run(ctl, args),
         Command::Log(args) => log::run(ctl, args),
+        Command::Status(args) => status::run(ctl, args),
         Command::Store(Store::Verify(args)) => store_verify::run(ctl, args),
         Command::Sessions(args) => sessions::run(ctl, args),
+        Command::Top(args) => top::run(ctl, args),
         Command::Trace(args) => trace::run(ctl, args),
         Command::Upgrade(args) => upgrade::run(ctl, args),
         Command::Limits(args) => limits::run(ctl, args),

@@ -28,12 +28,17 @@ pub(super) enum Way {
     Done(u8),
 }
 
+/// Where the daemon listens.
+pub(super) fn socket(ctl: &Ctl) -> Result<PathBuf, Failed> {
+    match &ctl.socket {
+        Some(socket) => Ok(socket.clone()),
+        None => Ok(config(&ctl.config)?.socket),
+    }
+}
+
 /// For commands that only the daemon can answer.
 pub(super) fn daemon(ctl: &Ctl) -> Result<Client, Failed> {
-    let socket = match &ctl.socket {
-        Some(socket) => socket.clone(),
-        None => config(&ctl.config)?.socket,
-    };
+    let socket = socket(ctl)?;
     let there = socket.display();
     match Client::connect(&socket) {
         Ok(Some(client)) => Ok(client),

@@ -81,20 +81,20 @@ pub struct Facts {
 
 impl Facts {
     /// The times of all shards' messages.
-    pub(super) fn deliveries(&self) -> Histogram<{ DELIVERY_MS.len() }> {
+    pub(crate) fn deliveries(&self) -> Histogram<{ DELIVERY_MS.len() }> {
         let mut all = Deliveries::new(&DELIVERY_MS).read();
         self.deliveries.iter().for_each(|shard| all += shard.read());
         all
     }
 
     /// Sessions that have a connection.
-    pub(super) fn attached(&self) -> u64 {
+    pub(crate) fn attached(&self) -> u64 {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         get(&self.hub.sessions).saturating_sub(get(&self.hub.detached))
     }
 
     /// A count of the shards, added up.
-    pub(super) fn shards(&self, count: fn(&ShardStats) -> &Count) -> u64 {
+    pub(crate) fn shards(&self, count: fn(&ShardStats) -> &Count) -> u64 {
         self.shards.iter().map(|shard| count(shard).get()).sum()
     }
 }

@@ -19,6 +19,7 @@ mod tests;
 
 pub use encode::{CONTENT_TYPE, encode};
 pub use facts::Facts;
+pub use health::Readiness;
 pub use metric::{Kind, Metric, Unit};
 pub use table::table;
 

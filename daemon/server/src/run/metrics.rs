@@ -18,7 +18,7 @@ impl Daemon {
         locked(&self.up.last).as_ref().filter(|last| last.ok).map_or(0.0, |last| last.pause_ms / 1_000.0)
     }
 
-    fn facts(&self, reader: &mut Reader) -> Facts {
+    pub(super) fn facts(&self, reader: &mut Reader) -> Facts {
         Facts {
             now_ms: (self.clock)(),
             started_ms: self.started_ms,

@@ -4,6 +4,7 @@ mod account;
 mod checkpoint;
 mod daemon;
 mod listening;
+mod load;
 mod metrics;
 mod operations;
 mod pace;
@@ -141,8 +142,8 @@ fn supervise(
         }
         tokio::spawn(watch::watchdog(Arc::clone(daemon)));
         tokio::spawn(watch::housekeeping(Arc::clone(daemon)));
-        tokio::spawn(pressure::look_after(Arc::clone(daemon)));
         tokio::spawn(watch::slow_stanzas(Arc::clone(daemon)));
+        tokio::spawn(pressure::look_after(Arc::clone(daemon)));
         tokio::spawn(retention::look_after(Arc::clone(daemon)));
         let notice = daemon.up.origin.again.as_deref();
         crate::systemd::ready(notice.unwrap_or("running"));

@@ -1,7 +1,11 @@
 //! What `godwitctl status` is told.
 use super::daemon::{Daemon, locked};
 use super::pace::per_sync;
-use crate::admin::protocol::{ArchiveStatus, CertificateRow, OverloadStatus, Status, StoreStatus};
+use crate::admin::protocol::{
+    ArchiveStatus, CertificateRow, LoadStatus, OverloadStatus, Status, StoreStatus,
+};
+use crate::limits::Machine;
+use crate::metrics::process::Reader;
 use godwit_edge::ShardStats;
 use godwit_edge::stats::Count;
 use godwit_store::Cf;
@@ -13,6 +17,8 @@ impl Daemon {
     pub(super) fn status(&self) -> Status {
         let counters = &self.hub.counters;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // A reader of its own: it is asked for nothing that it would have to remember.
+        let facts = self.facts(&mut Reader::default());
         Status {
             version: crate::version::version().into(),
             pid: std::process::id(),
@@ -26,11 +32,12 @@ impl Daemon {
             counters: self.counters(),
             store: self.store_status(),
             archive: self.archive_status(),
-            overload: self.overload(),
+            overload: facts.overload,
+            load: LoadStatus::of(&facts, Machine::here().cores),
             certificates: self.certificate_rows(),
-            memory: crate::alloc::memory(),
+            memory: facts.memory,
             rss_bytes: crate::metrics::process::resident().all,
-            owners: self.owners(),
+            owners: facts.owners,
             log_level: self.logging.level(),
             log_lines_dropped: self.logging.dropped(),
             stuck: locked(&self.stuck).clone(),
@@ -48,6 +55,8 @@ impl Daemon {
             ("messages_stored", &hub.messages_stored),
             ("messages_unstored", &hub.messages_unstored),
             ("delivered", &hub.delivered),
+            ("slow_committed", &hub.slow_committed),
+            ("slow_written", &hub.slow_written),
             ("errors_sent", &hub.errors_sent),
             ("conflicts", &hub.conflicts),
             ("writes_failed", &hub.writes_failed),
@@ -56,8 +65,6 @@ impl Daemon {
             ("revived", &hub.revived),
             ("shed", &hub.shed),
             ("panics", &hub.panics),
-            ("slow_committed", &hub.slow_committed),
-            ("slow_written", &hub.slow_written),
         ];
         let mut counters: BTreeMap<String, u64> =
             of_hub.iter().map(|(name, n)| ((*name).to_owned(), n.load(Ordering::Relaxed))).collect();
