@@ -25,7 +25,7 @@ def connections_are_logged(daemon):
 
 
 def test_the_level_changes_live_and_a_reload_goes_back(own_daemon):
-    daemon = own_daemon()
+    daemon = own_daemon().answering()
     daemon.add_account("ann@localhost", PASSWORD)
     assert daemon.ctl("log").stdout == "info, by the configuration\n"
     assert not connections_are_logged(daemon)
@@ -47,7 +47,7 @@ def test_the_level_changes_live_and_a_reload_goes_back(own_daemon):
 
 
 def test_a_directive_that_would_do_nothing_is_refused_and_named(own_daemon):
-    daemon = own_daemon()
+    daemon = own_daemon().answering()
     for level, why in (
         ("inof", "inof is no level: there are off, error, warn, info, debug and trace"),
         ("info,store=debug", "no module is called store"),
@@ -60,8 +60,8 @@ def test_a_directive_that_would_do_nothing_is_refused_and_named(own_daemon):
 
 
 def test_the_environment_goes_before_the_configuration_and_a_restart_forgets(own_daemon):
-    daemon = own_daemon(environment={"GODWIT_LOG": "warn"})
+    daemon = own_daemon(environment={"GODWIT_LOG": "warn"}).answering()
     assert daemon.ctl("log").stdout == "warn, by the environment (GODWIT_LOG)\n"
     daemon.ctl("log", "--level", "debug")
-    daemon.restart()
+    daemon.restart().answering()
     assert daemon.ctl("log").stdout == "warn, by the environment (GODWIT_LOG)\n"

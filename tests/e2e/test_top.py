@@ -20,6 +20,11 @@ SECONDS_MAX = 20
 ENTERED, LEFT = b"\x1b[?1049h", b"\x1b[?1049l"
 
 
+def top(daemon):
+    """The command."""
+    return [harness.binary("godwitctl"), "--config", str(daemon.config), "top"]
+
+
 class Terminal:
     """A terminal of 80×24 in which godwitctl top runs."""
 
@@ -29,7 +34,7 @@ class Terminal:
         self.before = termios.tcgetattr(self.theirs)
         self.output = b""
         self.process = subprocess.Popen(
-            [harness.binary("godwitctl"), "--config", str(daemon.config), "top", "--interval", "100ms", *args],
+            [*top(daemon), "--interval", "100ms", *args],
             stdin=self.theirs,
             stdout=self.theirs,
             stderr=self.theirs,
@@ -82,14 +87,14 @@ def terminal():
 
 
 def test_once_prints_a_frame_of_80_by_24_with_what_happens(own_daemon):
-    daemon = own_daemon()
+    daemon = own_daemon().answering()
     daemon.add_account("ann@localhost", PASSWORD)
     with RawClient(daemon) as ann:
         ann.login("ann", PASSWORD)
         ann.send("<presence/>")
         ann.sync()
         looking = subprocess.Popen(
-            [harness.binary("godwitctl"), "--config", str(daemon.config), "top", "--once", "--interval", "2s"],
+            [*top(daemon), "--once", "--interval", "2s"],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -109,7 +114,7 @@ def test_once_prints_a_frame_of_80_by_24_with_what_happens(own_daemon):
 
 
 def test_without_a_daemon_or_a_terminal_it_says_so(own_daemon):
-    daemon = own_daemon()
+    daemon = own_daemon().answering()
     done = daemon.ctl("top", check=False)
     assert done.returncode == 2 and "--once" in done.stderr
     daemon.stop()
@@ -118,36 +123,36 @@ def test_without_a_daemon_or_a_terminal_it_says_so(own_daemon):
 
 
 def test_the_live_view_follows_a_daemon_that_goes_and_comes_back(own_daemon, terminal):
-    daemon = own_daemon()
-    top = terminal(daemon)
-    assert ENTERED in top.wait_for("messages/s")
-    top.wait_for(" ready ")
-    top.key("?")
-    top.wait_for("this help")
-    top.key("?")
-    top.key("p")
-    top.wait_for("PAUSED")
-    top.key("p")
+    daemon = own_daemon().answering()
+    view = terminal(daemon)
+    seen = view.wait_for("q quit")
+    assert ENTERED in seen and b" ready " in seen, seen
+    view.key("?")
+    view.wait_for("this help")
+    view.key("?")
+    view.key("p")
+    view.wait_for("PAUSED")
+    view.key("p")
     daemon.kill()
-    top.wait_for("NO DAEMON for")
+    view.wait_for("NO DAEMON for")
     daemon.start()
-    top.wait_for(" ready ")
-    top.key("q")
-    assert top.end() == (0, True)
+    view.wait_for(" ready ")
+    view.key("q")
+    assert view.end() == (0, True)
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_leaves_the_terminal_as_it_was(own_daemon, terminal, told):
-    top = terminal(own_daemon())
-    top.wait_for("messages/s")
-    assert not termios.tcgetattr(top.theirs)[3] & termios.ECHO, "it is in raw mode"
-    top.process.send_signal(told)
-    assert top.end() == (0, True)
+    view = terminal(own_daemon().answering())
+    view.wait_for("messages/s")
+    assert not termios.tcgetattr(view.theirs)[3] & termios.ECHO, "it is in raw mode"
+    view.process.send_signal(told)
+    assert view.end() == (0, True)
 
 
 def test_without_colours_if_told(own_daemon, terminal):
-    daemon = own_daemon()
-    colour = re.compile(rb"\x1b\[[\d;]*(?:3[1-7]|38;5;)")
+    daemon = own_daemon().answering()
+    colour = re.compile(rb"\x1b\[(?:[\d;]*;)?38;5;\d")
     assert colour.search(terminal(daemon).wait_for("alerts"))
     plain = terminal(daemon, environment={"NO_COLOR": "1"})
     assert not colour.search(plain.wait_for("alerts"))

@@ -195,6 +195,15 @@ class Daemon:
             )
         return done
 
+    def answering(self):
+        """Waits until godwitctl finds it: its ports are open a moment earlier. Returns itself."""
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        while self.ctl("status", check=False).returncode != 0:
+            if time.monotonic() > deadline:
+                raise DaemonError(f"godwitd did not answer godwitctl within {READY_SECONDS_MAX} s")
+            time.sleep(0.03)
+        return self
+
     def add_account(self, jid, password):
         """Creates an account; works with the daemon running or not."""
         self.ctl("account", "add", jid, stdin=password + "\n")

@@ -37,13 +37,16 @@ impl LogLevel {
 /// A level or a list of levels by module.
 pub fn filter(level: &str) -> Result<EnvFilter, String> {
     // A word alone would count as a module's name, and everything else would be silent.
-    for directive in level.split(',').filter(|directive| !directive.trim().is_empty()) {
-        let word = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
+    let directives: Vec<&str> = level.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
+    for directive in &directives {
+        let word = directive.rsplit_once('=').map_or(*directive, |(_, level)| level);
+        // Nothing at all would count as error.
+        let word = if word.is_empty() { directive } else { word };
         if word.parse::<LevelFilter>().is_err() {
             return Err(format!("{word} is no level: there are off, error, warn, info, debug and trace"));
         }
     }
-    EnvFilter::builder().with_regex(false).parse(level).map_err(|error| error.to_string())
+    EnvFilter::builder().with_regex(false).parse(directives.join(",")).map_err(|error| error.to_string())
 }
 
 /// What is wrong with a level that somebody asks for now: besides what [`filter`] finds, modules that do not

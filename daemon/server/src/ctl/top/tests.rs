@@ -122,11 +122,11 @@ fn eighty_columns_and_24_rows_hold_everything() {
     has("messages/s", &[" 500 "]);
     has("stanzas/s", &["1,234", "delivery", "500 µs", "990 µs"]);
     has("load", &["CPU 25 % of 2 cores", "latency, last 1 s"]);
-    has("connected", &["12,366", "waiting", "1,234", "fsyncs/s", " 25 ", "messages each", " 20 "]);
+    has("connected", &["12,366", "waiting", "1,234", "fsyncs/s", " 25 ", "msgs each", " 20 "]);
     has("TLS 1.3", &["11,940", "TLS 1.2", "468", "12 of 65,536"]);
     has("offline", &["slow readers", " 3 ", "765", "5.0 GiB"]);
     has("memory", &["312.0 MiB resident", "limits"]);
-    has("block cache", &["128.0 MiB"]);
+    has("cache", &["128.0M"]);
     has("connections", &["12,468 of 19,103", "████"]);
     has("bounded by", &["descriptors"]);
     has("alerts: none", &[]);

@@ -198,10 +198,10 @@ impl View<'_> {
         };
         let queue = format!("{} of {}", count(store.queued), count(store.queue_max));
         let rows: [&[(&str, String)]; 4] = [
-            &[("fsyncs/s", rate(rates.syncs)), ("messages each", rate(rates.messages_per_sync))],
+            &[("fsyncs/s", rate(rates.syncs)), ("msgs each", rate(rates.messages_per_sync))],
             &[("queue", queue)],
             &[
-                ("log", bytes(super::whole(rates.written)) + "/s"),
+                ("WAL", bytes(super::whole(rates.written)) + "/s"),
                 ("stalled", format!("{:.0} %", rates.stalled_percent)),
             ],
             &[("size", bytes(status.load.store_bytes)), ("rows", count(status.archive.rows))],
@@ -214,7 +214,7 @@ impl View<'_> {
     fn memory(&self, status: &Status, area: Rect, buf: &mut Buffer) {
         let inner = panel("memory", area, buf, self.theme);
         let owners = status.owners.each();
-        let cells: Vec<_> = owners.iter().map(|(name, n)| (name.replace('_', " "), bytes(*n))).collect();
+        let cells: Vec<_> = owners.iter().map(|(name, n)| (short(name), short_bytes(*n))).collect();
         let (left, right) = columns(inner);
         let half = cells.len().div_ceil(2);
         for (column, cells) in [left, right].into_iter().zip(cells.chunks(half)) {
@@ -325,6 +325,20 @@ impl View<'_> {
 fn halves(area: Rect) -> (Rect, Rect) {
     let left = Rect { width: area.width / 2, ..area };
     (left, Rect { x: left.right(), width: area.width - left.width, ..area })
+}
+
+/// An owner of memory, in half a panel.
+fn short(name: &str) -> &str {
+    match name {
+        "block_cache" => "cache",
+        "table_readers" => "tables",
+        name => name,
+    }
+}
+
+/// Likewise its bytes: `12.3M`.
+fn short_bytes(n: u64) -> String {
+    bytes(n).replace(" ", "").replace("iB", "")
 }
 
 /// The columns that pairs stand in.
