@@ -10,11 +10,11 @@ use crate::admin::protocol::Status;
 use crossbeam_channel::{Receiver, TryRecvError, bounded, tick};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Between two frames, unless a key comes.
 const FRAME: Duration = Duration::from_millis(200);
@@ -48,27 +48,12 @@ fn ask(mut source: Source, interval: Duration) -> io::Result<Answers> {
     Ok(answers)
 }
 
-/// Set when a signal asks for the end.
+/// Set when a signal asks for the end: none of them ends the program with the terminal as it is.
 fn ended_by_signals() -> io::Result<Arc<AtomicBool>> {
     let ended = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&ended);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Here and not in the thread: from now on none of them ends the program with the terminal as it is.
-    let (mut terminate, mut interrupt, mut hangup) = {
-        let _inside = runtime.enter();
-        let kinds = (SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup());
-        (signal(kinds.0)?, signal(kinds.1)?, signal(kinds.2)?)
-    };
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                _ = hangup.recv() => {}
-            }
-        });
-        told.store(true, Ordering::Relaxed);
-    })?;
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&ended))?;
+    }
     Ok(ended)
 }
 
