@@ -1,7 +1,8 @@
 //! The system calls that the standard library has no safe form for: the only file with `unsafe`.
 //!
-//! All of it is for the in-place upgrade: descriptors that come from the binary before this one, `execve`,
-//! and signals that are held back, so that none is lost between two binaries.
+//! It is for the in-place upgrade: descriptors that come from the binary before this one, `execve`,
+//! and signals that are held back, so that none is lost between two binaries. One more asks what the kernel
+//! knows of its clock.
 #![allow(unsafe_code)]
 use std::ffi::CString;
 use std::io;
@@ -74,6 +75,27 @@ pub fn become_program(program: &CString, arguments: &[CString], environment: &[C
     // call, which returns only if it failed.
     unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
     io::Error::last_os_error()
+}
+
+/// What the kernel knows of its clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelClock {
+    /// Somebody keeps it at the time of a reference (NTP, PTP).
+    pub synchronised: bool,
+    /// How far it may be off, in microseconds; means nothing while it is not synchronised.
+    pub error_us: u64,
+}
+
+/// Asks for that; needs no privilege.
+pub fn kernel_clock() -> io::Result<KernelClock> {
+    // SAFETY: plain data of integers, of which all zeros are a value; `modes` of zero changes nothing.
+    let mut found: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: writes to `found`, which lives through the call.
+    let state = done(unsafe { libc::adjtimex(&raw mut found) })?;
+    Ok(KernelClock {
+        synchronised: state != libc::TIME_ERROR && found.status & libc::STA_UNSYNC == 0,
+        error_us: u64::try_from(found.maxerror).unwrap_or(0),
+    })
 }
 
 #[cfg(test)]

@@ -160,6 +160,11 @@ impl Examination {
         Ok(self.findings)
     }
 
+    /// After some rows only: what of them makes no sense by itself.
+    pub fn of_sample(self) -> Findings {
+        self.findings
+    }
+
     fn compare_owners(&mut self, store: &dyn Read) -> Result<(), StoreError> {
         for ((owner, cf), rows) in std::mem::take(&mut self.ownerless) {
             let mut left = false;

@@ -72,6 +72,8 @@ impl Access<'_> {
             Request::ArchivePurge { jid, before_ms } => self.purge(&self.address(jid)?, *before_ms),
             Request::LogLevel { .. }
             | Request::Status
+            | Request::Health
+            | Request::StoreSample
             | Request::Sessions { .. }
             | Request::Upgrade { .. }
             | Request::StoreVerify

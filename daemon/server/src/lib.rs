@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod cli;
 pub mod config;
 pub mod ctl;
+pub mod doctor;
 #[cfg(test)]
 #[path = "../../session/tests/forms/mod.rs"]
 mod forms;

@@ -13,7 +13,7 @@ use crate::rocks::Engine;
 use crate::{Cf, Rocks, StoreError};
 
 /// How one step ended.
-enum Step {
+pub(crate) enum Step {
     /// Go on with this key.
     More(Vec<u8>),
     /// There are no more rows.
@@ -24,7 +24,7 @@ enum Step {
     Damaged(StoreError, Option<Vec<u8>>),
 }
 
-type Each<'a> = &'a mut dyn FnMut(Cf, &[u8], &[u8]) -> ControlFlow<()>;
+pub(crate) type Each<'a> = &'a mut dyn FnMut(Cf, &[u8], &[u8]) -> ControlFlow<()>;
 
 impl Rocks {
     /// Calls `each` for every row, family by family in the order of [`Cf::ALL`], until it breaks. Returns
@@ -64,7 +64,7 @@ impl Rocks {
         ControlFlow::Continue(())
     }
 
-    fn step(&self, engine: &Engine, cf: Cf, from: &[u8], each: Each<'_>) -> Step {
+    pub(crate) fn step(&self, engine: &Engine, cf: Cf, from: &[u8], each: Each<'_>) -> Step {
         let mut options = ReadOptions::default();
         options.set_verify_checksums(true);
         options.fill_cache(false);

@@ -83,6 +83,11 @@ pub struct CertificateStatus {
 }
 
 impl CertificateStatus {
+    /// Whether it is for a domain.
+    pub fn is_for(&self, domain: &str) -> bool {
+        self.names.iter().any(|name| covers(name, domain))
+    }
+
     /// What the operator should know of it at `now` (Unix seconds).
     pub fn warning(&self, now: i64) -> Option<String> {
         let path = self.chain.display();
@@ -195,7 +200,7 @@ fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
     }
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let bytes = read_file(path)?;
     let mut chain = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&bytes) {

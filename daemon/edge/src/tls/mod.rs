@@ -11,16 +11,20 @@ mod config;
 mod engine;
 mod handshake;
 mod image;
+mod probe;
 mod protect;
 mod record;
 mod tickets;
+mod trust;
 
 pub use alert::{Alert, TlsError};
 pub use certificates::{CertificateError, CertificateFiles, CertificateStatus, Certificates};
 pub use config::{TlsConfig, warm_up};
 pub use handshake::Handshake;
+pub use probe::{Peer, probe};
 pub use record::Record;
 pub use tickets::{LIFETIME_SECONDS, TicketKeys};
+pub use trust::{Roots, Trust, leaf, trust};
 
 use crate::Entry;
 use engine::Step;

@@ -19,10 +19,15 @@ pub struct Client {
 impl Client {
     /// Connects. `Ok(None)`: no daemon is running there.
     pub fn connect(path: &Path) -> io::Result<Option<Client>> {
+        Client::connect_for(path, REPLY_WAIT)
+    }
+
+    /// The same, with a time within which each reply must come.
+    pub fn connect_for(path: &Path, wait: Duration) -> io::Result<Option<Client>> {
         match UnixStream::connect(path) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(REPLY_WAIT))?;
-                stream.set_write_timeout(Some(REPLY_WAIT))?;
+                stream.set_read_timeout(Some(wait))?;
+                stream.set_write_timeout(Some(wait))?;
                 Ok(Some(Client { path: path.to_owned(), stream: Mutex::new(stream) }))
             }
             // A socket without listener is what kill -9 leaves.

@@ -3,6 +3,7 @@
 
 pub mod answers;
 pub mod client;
+pub mod health;
 pub mod load_status;
 pub mod overload;
 pub mod protocol;

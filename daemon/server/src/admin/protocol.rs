@@ -3,6 +3,7 @@
 //! Also the stable form of `godwitctl … --json`: fields are added, never renamed or removed. Times are
 //! milliseconds since 1970 (`_ms`), sizes bytes (`_bytes`), durations seconds (`_s`).
 pub use super::answers::{AccountRow, Accounts, Checkpoint, SessionRow, Sessions, Verified, Verifying};
+pub use super::health::{HealthStatus, ListenerRow, TroubleRow};
 pub use super::load_status::{Buckets, LoadStatus};
 pub use super::overload::OverloadStatus;
 pub use super::status::{CertificateRow, Status};
@@ -93,6 +94,10 @@ pub enum Request {
     },
     /// → [`Answer::Status`].
     Status,
+    /// What `godwitctl doctor` wants to know → [`Answer::Health`].
+    Health,
+    /// Read a small part of the store, at random places → [`Answer::Verifying`], with the result.
+    StoreSample,
     /// Read the whole store to see whether it is whole; joins a verification that is under way →
     /// [`Answer::Verifying`].
     StoreVerify,
@@ -163,6 +168,7 @@ pub enum Answer {
     Status(Box<Status>),
     Sessions(Sessions),
     Verifying(Verifying),
+    Health(Box<HealthStatus>),
     Checkpoint(Checkpoint),
     Purged { messages: u64 },
     Upgrade(UpgradeAnswer),

@@ -14,11 +14,11 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Longest manifest read, in bytes: a million files.
 const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
-/// An open directory of backups, locked against others that write.
+/// An open directory of backups, locked against others that write unless it is only looked at.
 #[derive(Debug)]
 pub struct Repository {
     directory: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl Repository {
@@ -37,7 +37,13 @@ impl Repository {
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             BackupError::Refused(format!("another godwitctl works on {}: wait for it", directory.display()))
         })?;
-        Ok(Repository { directory: directory.to_owned(), _lock: lock })
+        Ok(Repository { directory: directory.to_owned(), _lock: Some(lock) })
+    }
+
+    /// Opens it only to look, beside others that write: a backup that is being removed may be seen in part.
+    pub fn look(directory: &Path) -> Result<Repository, BackupError> {
+        fs::metadata(directory.join("objects")).map_err(at(directory))?;
+        Ok(Repository { directory: directory.to_owned(), _lock: None })
     }
 
     /// The directory.
@@ -152,6 +158,11 @@ pub(super) fn copy(
     }
     let hex = digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok((hex, bytes))
+}
+
+/// A file's SHA-256 in hexadecimal.
+pub(crate) fn checksum(path: &Path) -> Result<String, BackupError> {
+    copy(path, None, &mut |_| {}).map(|(sum, _)| sum)
 }
 
 /// Writes a file so that it is there as a whole or not at all, also after a power loss.

@@ -13,7 +13,8 @@ pub fn probe(config: &Config, problems: &mut Problems) {
     crate::certificates::probe(&config.certificates, problems);
 }
 
-fn data_dir(dir: &Path, problems: &mut Problems) {
+/// What is wrong with the data directory, for this user.
+pub(crate) fn data_dir(dir: &Path, problems: &mut Problems) {
     let path = "server.data_dir";
     let text = dir.display().to_string();
     match std::fs::metadata(dir) {

@@ -1,5 +1,6 @@
 //! The command line of `godwitctl`.
 pub use super::backup_args::Backup;
+pub use super::doctor_args::Doctor;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,6 +55,16 @@ pub enum Command {
     /// configuration says ([log] level, or the environment variable GODWIT_LOG). Nothing is written to the
     /// configuration.
     Log(Log),
+    /// Examine the box: daemon, limits, disk, certificates, DNS, ports, backups. Says what to do.
+    ///
+    /// About thirty checks run at the same time, each for some seconds at most. Each is green, yellow (it
+    /// works and is not as it should be, or could not be seen) or red (broken, or about to be), and says
+    /// what was found and what to do. Nothing is changed.
+    ///
+    /// Runs with the daemon up or down; a check that needs it says so. Needs no root; what only root or the
+    /// daemon's user may see is told as not seen. godwit-doctor.timer runs it each hour with --changes, so
+    /// that a mail comes when something changes, and only then.
+    Doctor(Doctor),
     /// Show the daemon's state.
     Status(Json),
     /// Show who is online.

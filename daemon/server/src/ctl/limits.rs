@@ -93,9 +93,7 @@ fn compare(ctl: &Ctl, machine: Machine, limits: &Derived) -> Result<(), Failed> 
     let daemon =
         super::way::daemon(ctl).and_then(|daemon| daemon.call(Request::Status).map_err(Failed::from));
     if let Ok(Answer::Status(status)) = daemon {
-        sources.daemon = Some(format!("/proc/{}", status.pid).into());
-        sources.told.push(("limits.connections_max", status.ceiling.connections_max));
-        sources.told.push(("limits.memory_mb", status.overload.memory_max_bytes >> 20));
+        sources = Sources::of_daemon(&status);
         let _ = write!(head, "; godwitd, process {}: {}", status.pid, status.ceiling.line());
     }
     let verdicts = verify(limits.rows(), &sources);

@@ -11,6 +11,8 @@ mod archive_purge;
 pub mod args;
 mod backup;
 mod backup_args;
+mod doctor;
+mod doctor_args;
 mod exit;
 mod limits;
 mod log;
@@ -44,6 +46,7 @@ pub fn run(ctl: &Ctl) -> ExitCode {
         Command::Archive(Archive::Purge(args)) => archive_purge::run(ctl, args),
         Command::Backup(backup) => backup::run(ctl, backup),
         Command::Log(args) => log::run(ctl, args),
+        Command::Doctor(args) => doctor::run(ctl, args),
         Command::Status(args) => status::run(ctl, args),
         Command::Store(Store::Verify(args)) => store_verify::run(ctl, args),
         Command::Sessions(args) => sessions::run(ctl, args),

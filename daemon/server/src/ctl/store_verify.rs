@@ -7,10 +7,8 @@ use super::way::{self, Found};
 use crate::admin::client::Client;
 use crate::admin::protocol::{Answer, Operations, Request, Verified, Verifying};
 use crate::config::Config;
-use crate::verify::{verify, whole_from};
+use crate::verify::{lock, verify, whole_from};
 use godwit_store::{Options, Rocks, StoreError};
-use rustix::fs::{FlockOperation, fcntl_lock};
-use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -67,7 +65,7 @@ fn read(config: &Config) -> Result<Verified, Failed> {
     let directory = config.store_dir();
     let options =
         Options { block_cache_bytes: CACHE_BYTES, memtable_bytes: CACHE_BYTES, ..Options::default() };
-    let _lock = lock(&directory.join("LOCK"))?;
+    let _lock = lock(&directory.join("LOCK")).map_err(Failed::because)?;
     let open = |lenient| Rocks::open_to_examine(&directory, &options, lenient);
     let (store, refused) = match open(false) {
         Ok(store) => (store, None),
@@ -89,20 +87,6 @@ fn read(config: &Config) -> Result<Verified, Failed> {
         verified.damage.insert(0, refused.to_string());
     }
     Ok(verified)
-}
-
-/// RocksDB's own lock, so that no daemon starts meanwhile and removes files that are being read. A store that
-/// has none was never open.
-fn lock(path: &std::path::Path) -> Result<Option<File>, Failed> {
-    let Ok(file) = OpenOptions::new().read(true).write(true).open(path) else { return Ok(None) };
-    match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(_) => Err(Failed::because(format!(
-            "another process has the store open ({}) and does not answer: if it is a godwitd with another \
-             admin.socket, name that with --socket; if it is another godwitctl, wait for it",
-            path.display()
-        ))),
-    }
 }
 
 fn progress(rows: u64) {

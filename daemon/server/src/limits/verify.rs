@@ -1,5 +1,6 @@
 //! What is in force on this machine, compared with what was derived.
 use super::rows::{Need, Place, Row, Value};
+use crate::admin::protocol::Status;
 use std::fs;
 use std::path::PathBuf;
 
@@ -80,6 +81,18 @@ impl Sources {
     /// This machine, without a daemon.
     pub fn here() -> Sources {
         Sources { proc_sys: "/proc/sys".into(), sys: "/sys".into(), daemon: None, told: Vec::new() }
+    }
+
+    /// This machine, with what a running daemon says for itself.
+    pub fn of_daemon(status: &Status) -> Sources {
+        Sources {
+            daemon: Some(format!("/proc/{}", status.pid).into()),
+            told: vec![
+                ("limits.connections_max", status.ceiling.connections_max),
+                ("limits.memory_mb", status.overload.memory_max_bytes >> 20),
+            ],
+            ..Sources::here()
+        }
     }
 
     fn look(&self, row: &Row) -> Found {

@@ -1,6 +1,6 @@
 //! Everything that runs, and the order in which it starts: what cannot be undone comes last, and no port
 //! opens before the store is open.
-use super::listening::{given, listeners};
+use super::listening::{given, listeners, rows};
 use super::pace::Pacer;
 use super::secrets::Secrets;
 use super::shards::{Mailboxes, Server};
@@ -8,7 +8,7 @@ use super::signals::Signals;
 use super::take_over::Origin;
 use super::upgrade::Upgrading;
 use super::workers::Workers;
-use crate::admin::protocol::ReloadStatus;
+use crate::admin::protocol::{ListenerRow, ReloadStatus};
 use crate::backup::Done;
 use crate::certificates;
 use crate::config::Config;
@@ -56,6 +56,8 @@ pub(super) struct Daemon {
     pub(super) derived: Derived,
     /// What the kernel had counted at the start.
     pub(super) backlog_overflows: u64,
+    /// Where clients are listened to, as long as the process lives.
+    pub(super) listening: Vec<ListenerRow>,
     pub(super) connections: Arc<godwit_edge::Ceiling>,
     pub(super) secret: [u8; 32],
     pub(super) secrets: Secrets,
@@ -153,6 +155,7 @@ impl Daemon {
             ceiling,
             derived,
             backlog_overflows: crate::metrics::process::backlog_overflows(),
+            listening: rows(&listeners),
             connections,
             secret,
             secrets,

@@ -1,6 +1,7 @@
 //! Where the shards listen: sockets of the binary before this one, of the service manager, or new ones.
 use super::daemon::trouble;
 use super::take_over;
+use crate::admin::protocol::ListenerRow;
 use crate::config::Config;
 use crate::handover::format::Snapshot;
 use crate::systemd::Inherited;
@@ -51,6 +52,15 @@ pub(super) fn listeners(
         }
     }
     Ok(per_shard)
+}
+
+/// What the shards listen at, each address once.
+pub(super) fn rows(per_shard: &[Vec<Listener>]) -> Vec<ListenerRow> {
+    let row = |listener: &Listener| {
+        let direct_tls = listener.entry() == Entry::DirectTls;
+        Some(ListenerRow { direct_tls, address: listener.address().ok()? })
+    };
+    per_shard.first().into_iter().flatten().filter_map(row).collect()
 }
 
 /// Entries of which the service manager opened the sockets.

@@ -3,6 +3,7 @@
 mod account;
 mod checkpoint;
 mod daemon;
+mod health;
 mod listening;
 mod load;
 mod metrics;

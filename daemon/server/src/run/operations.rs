@@ -29,6 +29,8 @@ impl Operations for Daemon {
         match request {
             Request::Status => Ok(Answer::Status(Box::new(self.status()))),
             Request::Sessions { after } => Ok(Answer::Sessions(self.sessions(after.as_deref()))),
+            Request::Health => Ok(Answer::Health(Box::new(self.health()))),
+            Request::StoreSample => Ok(self.store_sample()),
             Request::StoreVerify => {
                 let oldest = whole_from(&self.hub.settings().archive, (self.clock)());
                 self.verification.start(Arc::clone(&self.store), oldest).map(Answer::Verifying)
@@ -83,6 +85,8 @@ impl Daemon {
             | Request::LogLevel { .. }
             | Request::Status
             | Request::Sessions { .. }
+            | Request::Health
+            | Request::StoreSample
             | Request::StoreVerify
             | Request::StoreVerifying
             | Request::Checkpoint
