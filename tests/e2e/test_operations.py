@@ -259,7 +259,7 @@ def test_a_second_daemon_on_the_same_data_is_refused(own_daemon):
         [harness.binary("godwitd"), "--config", str(other)],
         capture_output=True,
         text=True,
-        timeout=SECONDS_MAX,
+        timeout=3 * SECONDS_MAX,  # it waits for the store for half of one
     )
     assert done.returncode != 0
     daemon.add_account("still@localhost", PASSWORD)
