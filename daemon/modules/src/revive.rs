@@ -213,6 +213,10 @@ impl Hub {
         let settings = self.settings();
         let cx = self.cx(&settings, &origin, now);
         let Ok(mut fx) = crate::route::route(&cx, &presence) else { return };
+        // As the initial presence of another one would: sessions of the same account may have come before it.
+        if reads {
+            fx.then(Effect::Probe { bare: wish.address().bare.as_ref().into(), to: None });
+        }
         let told = roster::each(cx.store, owner, &mut |contact, item| {
             if !item.to {
                 return;

@@ -88,6 +88,8 @@ fn available(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), Stanz
     let own = cx.origin.jid.bare_str();
     let initial = !is_available(cx);
     let mut requests = Vec::new();
+    // It also brings all presence to the writer's thread, where none can overtake another.
+    roster::guard(cx, fx)?;
     if initial {
         // §4.2.2: the account's other resources; this one is not among them yet.
         fx.then(Effect::Probe { bare: own.into(), to: None });
@@ -128,6 +130,7 @@ fn unavailable(cx: &Cx<'_>, stanza: &Stanza, fx: &mut Effects) -> Result<(), Sta
         return Ok(());
     }
     let own = cx.origin.jid.bare_str();
+    roster::guard(cx, fx)?;
     roster::each(cx.store, cx.origin.owner, &mut |contact, item| {
         if item.from {
             fx.then(Effect::ToAvailable { bare: contact.into(), bytes: addressed(&bytes, contact) });

@@ -131,6 +131,15 @@ pub fn version(store: &dyn Read, owner: u64) -> Result<(Option<Vec<u8>>, u64), S
     Ok((bytes, number))
 }
 
+/// What is decided here holds only while the account's roster stays as it is now. Call it before reading: who
+/// comes to see whom meanwhile would be neither in what was read, nor told later.
+pub fn guard(cx: &Cx<'_>, fx: &mut Effects) -> Result<(), StanzaError> {
+    let (version, _) = version(cx.store, cx.origin.owner).map_err(unreadable)?;
+    let key = schema::state(Owner(cx.origin.owner), schema::State::RosterVersion);
+    fx.guard(Cf::State, key, version.as_deref());
+    Ok(())
+}
+
 /// Changes one item, guarded by what was read; pushes it to the account's resources if it is, or was, in the
 /// roster.
 pub fn change(

@@ -19,8 +19,7 @@ pub(crate) struct Broken {
 impl Broken {
     /// Refuses what would be written behind a failure. What writes nothing has nothing to lose.
     pub(crate) fn check(&self, tx: &Tx) -> Result<(), TxError> {
-        let writes = !tx.ops.is_empty() || !tx.guards.is_empty();
-        let broken = writes
+        let broken = !tx.ops.is_empty()
             && tx.chain != 0
             && self.count.load(Ordering::Acquire) > 0
             && self.chains().contains(&tx.chain);

@@ -369,3 +369,32 @@ fn what_is_published_while_a_contact_comes_to_see_it_is_told() {
     w.settle();
     assert!(w.take(bob).contains("<items node='urn:x'>"));
 }
+
+#[test]
+fn who_comes_online_while_a_contact_lets_him_see_her_sees_her() {
+    let mut w = world();
+    let alice = w.online("alice", "a");
+    let bob = w.online("bob", "desk");
+    w.send(bob, "<presence to='alice@example.org' type='subscribe'/>");
+    let phone = w.login("bob", "phone");
+    // The presence is decided on before the subscription, and takes effect after it.
+    w.store.hold(true);
+    w.push(alice, b"<presence to='bob@example.org' type='subscribed'/>");
+    w.push(phone, b"<presence/>");
+    w.store.hold(false);
+    w.settle();
+    let inbox = w.take(phone);
+    assert!(inbox.contains("from='alice@example.org/a'"), "{inbox}");
+}
+
+#[test]
+fn a_revived_session_sees_its_own_accounts_others_that_came_before_it() {
+    let mut w = world();
+    let (_, previd) = sm(&mut w, "bob", "phone");
+    let mut w = w.crash();
+    w.online("bob", "desk");
+    let phone = w.authenticate("bob");
+    w.send(phone, &resume(&previd, 1));
+    let inbox = w.take(phone);
+    assert!(inbox.contains("<resumed ") && inbox.contains("from='bob@example.org/desk'"), "{inbox}");
+}

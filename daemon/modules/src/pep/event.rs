@@ -3,7 +3,6 @@ use super::config::{Access, Config};
 use crate::effects::{Effect, Effects};
 use crate::module::{Cx, unreadable};
 use crate::roster;
-use godwit_store::{Cf, Owner, schema};
 use godwit_wire::{StanzaError, Writer, ns};
 use std::sync::Arc;
 
@@ -102,11 +101,7 @@ pub fn tell(
     if config.access == Access::Whitelist {
         return Ok(());
     }
-    // A contact who comes to see the account between this and the commit is sent what there was before, and
-    // would not be told of this.
-    let (version, _) = roster::version(cx.store, cx.origin.owner).map_err(unreadable)?;
-    let key = schema::state(Owner(cx.origin.owner), schema::State::RosterVersion);
-    fx.guard(Cf::State, key, version.as_deref());
+    roster::guard(cx, fx)?;
     roster::each(cx.store, cx.origin.owner, &mut |contact, item| {
         if item.from && super::Reader::Contact(item.groups).may(config) {
             fx.then(Effect::Notify { notice: Arc::clone(&notice), to: contact.into() });

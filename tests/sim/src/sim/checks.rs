@@ -187,6 +187,7 @@ impl Sim {
             }
         }
         self.check_told_rosters(&rosters);
+        self.check_presence(&rosters);
         self.check_news(&rosters);
     }
 

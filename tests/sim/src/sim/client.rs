@@ -107,6 +107,8 @@ pub struct Client {
     pub roster: Option<BTreeMap<String, String>>,
     /// The page of its archive that it waits for.
     pub query: Option<super::archive::Query>,
+    /// Sessions that it knows to be available, and the id of the presence that said so last.
+    pub seen: BTreeMap<String, String>,
     /// Who asks to see its presence, and was not answered yet.
     pub requests: Vec<String>,
     /// Stanza ids that it has given out.
@@ -144,6 +146,7 @@ impl Client {
             asked: BTreeMap::new(),
             roster: None,
             query: None,
+            seen: BTreeMap::new(),
             requests: Vec::new(),
             ids: 0,
             began: 0,
@@ -203,6 +206,7 @@ impl Client {
         self.presence_again = false;
         self.asked.clear();
         self.query = None;
+        self.seen.clear();
         self.news.clear();
         let left = self.queue.drain(..).filter(|queued| queued.message.is_some() && self.wants_sm);
         self.left.extend(left);

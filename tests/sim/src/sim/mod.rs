@@ -17,6 +17,7 @@ pub mod moves;
 pub mod news;
 pub mod notes;
 pub mod plan;
+mod presence;
 pub mod report;
 pub mod rest;
 pub mod run;

@@ -83,6 +83,13 @@ impl Client {
         if let (Some("subscribe"), Some(from)) = (node.attr("type"), node.attr("from")) {
             self.requests.push(from.to_owned());
         }
+        match (node.attr("from").filter(|from| from.contains('/')), node.attr("type")) {
+            (Some(from), None) => {
+                self.seen.insert(from.to_owned(), node.attr("id").unwrap_or_default().to_owned());
+            }
+            (Some(from), Some("unavailable")) => drop(self.seen.remove(from)),
+            _ => {}
+        }
         let latest = node.attr("id").is_some_and(|id| id == self.presence_id);
         if latest && node.attr("type") == Some("error") {
             // It could not be written down: tried again when there is time.
@@ -260,6 +267,7 @@ impl Client {
     pub(crate) fn unavailable(&mut self, notes: &mut Notes) {
         (self.presence, self.reading) = (None, false);
         self.presence_id = self.id();
+        self.seen.clear();
         let xml = format!("<presence id='{}' type='unavailable'/>", self.presence_id);
         self.send(xml, None, notes);
     }
