@@ -32,6 +32,11 @@ impl Hub {
         seqs: &[Seq],
         post: &mut Poster,
     ) {
+        // A session that has ended meanwhile has been said to be gone, and another one may have its resource.
+        let presence = |effect: &Effect| matches!(effect, Effect::Presence { .. });
+        if effects.iter().any(presence) && self.place(&origin.address).is_none() {
+            return;
+        }
         for effect in effects {
             match effect {
                 Effect::Send(bytes) => to_origin(origin, bytes, post),

@@ -83,12 +83,22 @@ impl Buckets {
                 let within = (rank - below as f64).max(0.0) / count as f64;
                 let us = floor as f64 + (bound - floor) as f64 * within;
                 // Between two bounds, which are whole numbers.
-                return Some(us.round() as u64);
+                return Some(whole(us));
             }
             (below, floor) = (below + count, bound);
         }
         (all > 0).then_some(floor)
     }
+}
+
+/// The nearest whole number.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "what is too large stays the largest"
+)]
+pub(crate) fn whole(n: f64) -> u64 {
+    n.round() as u64
 }
 
 #[cfg(test)]

@@ -52,8 +52,8 @@ pub enum Command {
     /// Show the level of the daemon's log, or change it while the daemon runs.
     ///
     /// What is set here survives nothing: a reload, a restart and an in-place upgrade go back to what the
-    /// configuration says ([log] level, or the environment variable GODWIT_LOG). Nothing is written to the
-    /// configuration.
+    /// configuration says (`level` in its section `log`, or the environment variable GODWIT_LOG). Nothing is
+    /// written to the configuration.
     Log(Log),
     /// Examine the box: daemon, limits, disk, certificates, DNS, ports, backups. Says what to do.
     ///

@@ -8,7 +8,7 @@ use crate::doctor::{CHECKS, Check, Level, Outcome, Site};
 use serde::Serialize;
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The doctor itself failed: its findings use 1 and 2.
@@ -80,7 +80,7 @@ fn tell_changes(args: &Doctor, site: &Site, results: &[Outcome], level: Level) -
     State::of(results, site.now_ms).write(&path).map_err(named)
 }
 
-fn shown(path: &PathBuf) -> String {
+fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 

@@ -364,7 +364,7 @@ mod tests {
                     0,
                     1,
                     0,
-                    known.len() as u8,
+                    u8::try_from(known.len()).unwrap_or(u8::MAX),
                     0,
                     0,
                     0,
@@ -376,7 +376,7 @@ mod tests {
                     reply.extend([0xc0, 12]);
                     reply.extend(kind.to_be_bytes());
                     reply.extend([0, 1, 0, 0, 14, 16]);
-                    reply.extend((data.len() as u16).to_be_bytes());
+                    reply.extend(u16::try_from(data.len()).unwrap_or(u16::MAX).to_be_bytes());
                     reply.extend(data);
                 }
                 let _ = socket.send_to(&reply, from);

@@ -13,6 +13,7 @@ mod view;
 use super::args::{Ctl, Top};
 use super::exit::Failed;
 use super::print;
+use crate::admin::load_status::whole;
 use panel::Theme;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -56,16 +57,6 @@ fn size() -> Rect {
 /// A part of a whole in hundredths; 0 if the whole is not known.
 fn percent(used: u64, max: u64) -> u64 {
     used.saturating_mul(100).checked_div(max).unwrap_or(0)
-}
-
-/// The nearest whole number.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "what is too large stays the largest"
-)]
-fn whole(n: f64) -> u64 {
-    n.round() as u64
 }
 
 #[cfg(test)]
