@@ -80,8 +80,8 @@ pub(crate) fn build<'t>(
     built
 }
 
-/// What becomes of a round that was not written: what had nothing to write has not failed. (Its guards held in
-/// the store as it was, or an earlier one of the round changed what they guard, and that is a conflict.)
+/// What becomes of a round that was not written: what had nothing to write has not failed. (Its guards held
+/// in the store as it was, or an earlier one of the round changed what they guard, and that is a conflict.)
 pub(crate) fn failed<'t>(
     round: impl Iterator<Item = &'t Tx>,
     outcomes: Vec<Outcome>,

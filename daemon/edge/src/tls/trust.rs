@@ -118,8 +118,8 @@ mod tests {
     use super::*;
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-    /// A root, an issuer below it, and a certificate for `example.org` by that.
-    fn made() -> [String; 3] {
+    /// A root of this name, an issuer below it, and a certificate for `example.org` by that.
+    fn made(name: &str) -> [String; 3] {
         let authority = |name: &str| {
             let mut params = CertificateParams::new(Vec::new()).unwrap();
             params.distinguished_name.push(DnType::CommonName, name);
@@ -127,8 +127,8 @@ mod tests {
             params
         };
         let key = || KeyPair::generate().unwrap();
-        let root = Issuer::new(authority("Root"), key());
-        let root_pem = authority("Root").self_signed(root.key()).unwrap().pem();
+        let root = Issuer::new(authority(name), key());
+        let root_pem = authority(name).self_signed(root.key()).unwrap().pem();
         let between_key = key();
         let between_pem = authority("Between").signed_by(&between_key, &root).unwrap().pem();
         let between = Issuer::new(authority("Between"), between_key);
@@ -160,8 +160,8 @@ mod tests {
 
     #[test]
     fn a_chain_is_trusted_private_or_incomplete() {
-        let [root, between, own] = made();
-        let [other, ..] = made();
+        let [root, between, own] = made("Root");
+        let [other, ..] = made("Another");
         assert_eq!(judged(&[&own, &between], &root), Trust::Trusted);
         assert_eq!(judged(&[&own], &root), Trust::Incomplete("CN=Between".into()));
         assert_eq!(judged(&[&own, &between, &root], &other), Trust::Private("CN=Root".into()));

@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering;
 impl Sim {
     /// At rest.
     pub(crate) fn check_presence(&mut self, rosters: &[BTreeMap<String, Item>]) {
-        // A client that has no room for it is not told; one whose "unavailable" failed does not know what it saw.
+        // A client that has no room for it is not told; one whose "unavailable" failed does not know what it
+        // saw.
         let shed = self.server.hub.counters.shed.load(Ordering::Relaxed) + self.shed;
         if shed > 0 || self.notes.ledger.write_failed {
             return;
