@@ -8,7 +8,7 @@ use crate::doctor::{CHECKS, Check, Level, Outcome, Site};
 use serde::Serialize;
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The doctor itself failed: its findings use 1 and 2.

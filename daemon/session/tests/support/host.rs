@@ -89,6 +89,15 @@ impl TestHost {
         self.due.push_back((at.slot, Due::Event(event)));
     }
 
+    fn refused(&mut self, at: ConnId, answer: Vec<u8>) {
+        if self.mute {
+            return self.refused.push(answer);
+        }
+        let (bytes, extra) = (answer.into(), Box::default());
+        self.later(at, Event::Deliver(Outgoing { bytes, extra, stored: None, number: None }));
+        self.later(at, Event::Handled(1));
+    }
+
     /// Messages to a session are stored and delivered; the server answers pings and refuses other iqs.
     fn stanza(&mut self, at: ConnId, stanza: &Stanza, settings: &Settings) {
         let mut bytes = Vec::new();
@@ -229,12 +238,7 @@ impl Host for TestHost {
                 conn.event(Event::Persisted { h, durable: true }, cx).unwrap();
             }
             Request::Mend => self.mended += 1,
-            Request::Refused(answer) if self.mute => self.refused.push(answer),
-            Request::Refused(answer) => {
-                let (bytes, extra) = (answer.into(), Box::default());
-                self.later(at, Event::Deliver(Outgoing { bytes, extra, stored: None, number: None }));
-                self.later(at, Event::Handled(1));
-            }
+            Request::Refused(answer) => self.refused(at, answer),
             Request::Fetch { after, .. } if self.mute => self.fetches.push(after),
             Request::Fetch { .. } | Request::Replay(_) => self.page(at, &request),
             Request::Detach { bound, .. } => {
