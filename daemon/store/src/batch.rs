@@ -89,10 +89,12 @@ pub(crate) fn failed<'t>(
     broken: &Broken,
 ) -> Vec<Outcome> {
     let outcome = |(tx, built): (&Tx, Outcome)| {
+        if tx.breaks || !tx.ops.is_empty() {
+            broken.broke(tx.chain);
+        }
         if tx.ops.is_empty() {
             return built;
         }
-        broken.broke(tx.chain);
         Err(error.clone())
     };
     round.zip(outcomes).map(outcome).collect()

@@ -272,13 +272,11 @@ impl<C> Work<C> {
             Ok(batch) => batch,
             Err(error) => {
                 self.sequencer.wrote(false);
-                let nothing = vec![Ok(Vec::new()); round.clone().count()];
-                return batch::failed(
-                    round,
-                    nothing,
-                    &TxError::Failed(error.to_string()),
-                    &self.shared.broken,
-                );
+                let error = TxError::Failed(error.to_string());
+                // No guard can be looked at.
+                let unread = |tx: &Tx| if tx.guards.is_empty() { Ok(Vec::new()) } else { Err(error.clone()) };
+                let outcomes = round.clone().map(unread).collect();
+                return batch::failed(round, outcomes, &error, &self.shared.broken);
             }
         };
         let refusing = (&mut self.gone, &self.shared.broken);
