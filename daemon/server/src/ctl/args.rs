@@ -49,6 +49,9 @@ pub enum Command {
     /// Make, list, verify and restore backups.
     #[command(subcommand)]
     Backup(Backup),
+    /// Update the machine, where it runs Godwit's image.
+    #[command(subcommand)]
+    Image(Image),
     /// Show the level of the daemon's log, or change it while the daemon runs.
     ///
     /// What is set here survives nothing: a reload, a restart and an in-place upgrade go back to what the
@@ -109,6 +112,25 @@ pub enum Account {
     List(Json),
     /// Show where an account's messages are: its sessions, what waits, its archive. Never a message's text.
     Inspect(Inspect),
+}
+
+/// Image commands.
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Install a new version of the whole machine into its other slot. It runs from the next restart on.
+    ///
+    /// The files and their signature are what `make image` has made; a version that the image's key has not
+    /// signed is refused. Where the new version does not come up, the old one does, by itself.
+    Update(ImageUpdate),
+}
+
+/// Where an update comes from.
+#[derive(Debug, Args)]
+pub struct ImageUpdate {
+    /// An http or https URL, or the absolute path of a folder, with the files, SHA256SUMS and SHA256SUMS.gpg;
+    /// instead of what the machine is configured for (if nothing, /var/lib/godwit-update).
+    #[arg(long, value_name = "URL|DIR")]
+    pub from: Option<String>,
 }
 
 /// Store commands.

@@ -14,6 +14,7 @@ mod backup_args;
 mod doctor;
 mod doctor_args;
 mod exit;
+mod image_update;
 mod limits;
 mod log;
 mod offline;
@@ -27,7 +28,7 @@ mod trace;
 mod upgrade;
 mod way;
 
-use args::{Account, Archive, Command, Ctl, Store};
+use args::{Account, Archive, Command, Ctl, Image, Store};
 use exit::Failed;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ pub fn run(ctl: &Ctl) -> ExitCode {
         Command::Account(Account::Inspect(args)) => account_inspect::run(ctl, args),
         Command::Archive(Archive::Purge(args)) => archive_purge::run(ctl, args),
         Command::Backup(backup) => backup::run(ctl, backup),
+        Command::Image(Image::Update(args)) => image_update::run(args),
         Command::Log(args) => log::run(ctl, args),
         Command::Doctor(args) => doctor::run(ctl, args),
         Command::Status(args) => status::run(ctl, args),
