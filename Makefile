@@ -83,10 +83,10 @@ image:      ## a hardened disk image in image/out, with what an update takes; im
 	@tests/bin/deps build
 	@image/bin/build
 
-test-image: ## boots the built image in QEMU: limits, clients, power cuts, updates; about half an hour
+test-image: ## boots the built image in QEMU; an hour and more; ONLY=NAME some of it, CUTS=20 more power cuts
 	@tests/bin/deps all
 	@[ -e image/out/SHA256SUMS ] || image/bin/build
-	$(GODWIT_CACHE)/venv/bin/python -m pytest tests/image -c tests/image/pytest.ini
+	$(GODWIT_CACHE)/venv/bin/python -m pytest tests/image -c tests/image/pytest.ini $(if $(ONLY),-k $(ONLY))
 
 clean:      ## remove what was built and what `make run` made
 	rm -rf .run tests/e2e/node/node_modules

@@ -20,8 +20,17 @@ OUT = ROOT / "image" / "out"
 CACHE = Path(os.environ.get("GODWIT_CACHE", Path.home() / ".cache" / "godwit")) / "image"
 TOOLS = ROOT / "image" / "bin" / "tools"
 READY = "=== godwit: ready ==="
-READY_SECONDS_MAX = 400
+READY_SECONDS_MAX = 600
+BUILD_SECONDS_MAX = 1_800
+SSH_TRIES_MAX = 3
 DISK = "8G"
+# The version that updates go to.
+SECOND = "9.3"
+# Whose keys the firmware has; any number.
+OWNER = "5d0e5f7a-9c0c-4d63-8f3e-0c9d7f1b2a34"
+DOMAIN = "chat.example"
+PASSWORD = "one time, and then another"
+ADMIN = f"admin@{DOMAIN}"
 
 
 def newest_image():
@@ -42,6 +51,31 @@ def tools(*command, **more):
     return subprocess.run([TOOLS, *map(str, command)], **more)
 
 
+def secure_boot_keys():
+    """The operator's own key and certificate of these tests."""
+    folder = CACHE / "secure-boot"
+    folder.mkdir(parents=True, exist_ok=True)
+    key, own = folder / "key.pem", folder / "certificate.pem"
+    if not own.exists():
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650"]
+        command += ["-subj", "/CN=Godwit test", "-keyout", key, "-out", own]
+        subprocess.run(command, check=True, capture_output=True)
+    return key, own
+
+
+def second_image():
+    """Another version of the image, signed for Secure Boot: made where there is none, which takes minutes."""
+    folder = CACHE / "second"
+    made = folder / f"godwit_{SECOND}.qcow2"
+    if not (folder / "SHA256SUMS.gpg").exists():
+        key, own = secure_boot_keys()
+        given = {"IMAGE_VERSION": SECOND, "IMAGE_INCREMENTAL": "1", "IMAGE_OUT": folder}
+        given |= {"SECUREBOOT_KEY": key, "SECUREBOOT_CERTIFICATE": own}
+        env = {**os.environ, **{name: str(value) for name, value in given.items()}}
+        subprocess.run([ROOT / "image/bin/build"], check=True, env=env, timeout=BUILD_SECONDS_MAX)
+    return made
+
+
 class Guest:
     """A disk and the machine around it. `credentials`: name to text, given by SMBIOS."""
 
@@ -60,6 +94,7 @@ class Guest:
         self.secure_boot = secure_boot
         self.process = None
         self.boots = []
+        self.starts = 0
         base = image or newest_image()
         # A copy: the image may be built anew while the guest runs.
         shutil.copy(base, self.folder / "base.qcow2")
@@ -70,6 +105,11 @@ class Guest:
         tree = Path(tools().stdout.strip())
         firmware = tree / "usr" / "share" / "OVMF"
         shutil.copy(firmware / "OVMF_VARS_4M.fd", self.folder / "vars.fd")
+        if secure_boot:
+            _, own = secure_boot_keys()
+            enrol = [word for key in ("--set-pk", "--add-kek", "--add-db") for word in (key, OWNER, own)]
+            variables = self.folder / "vars.fd"
+            tools("virt-fw-vars", "--inplace", variables, *enrol, "--secure-boot")
         # The public half goes in as a credential; the private one never leaves this folder.
         self.key = self.folder / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
@@ -111,7 +151,8 @@ class Guest:
     def start(self):
         """Starts it and returns at once."""
         if self.serial.exists():
-            self.serial.rename(self.folder / f"serial.{len(self.boots)}.log")
+            self.starts += 1
+            self.serial.rename(self.folder / f"serial.{self.starts}.log")
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             list(map(str, self.command())),
@@ -143,15 +184,46 @@ class Guest:
         self.boots.append(time.monotonic() - self.started)
         return self
 
-    def ssh(self, user, *command, data=None, check=True, seconds=120):
+    def until(self, look, seconds):
+        """Looks again and again until there is something; returns it."""
+        deadline = time.monotonic() + seconds
+        while not (found := look()):
+            assert time.monotonic() < deadline, f"not within {seconds} s: {self.console()[-2000:]}"
+            time.sleep(2)
+        return found
+
+    def ready_or_ended(self, seconds):
+        """Whether this boot came up (True), or the machine restarted before (False)."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            ended = self.process.poll() is not None
+            if READY in self.console():
+                return True
+            if ended:
+                return False
+            time.sleep(0.5)
+        raise AssertionError(f"neither ready nor restarted in {seconds:.0f} s: {self.console()[-3000:]}")
+
+    def options(self, user):
+        """ssh's options: one connection for each user and boot, because a handshake takes seconds here."""
+        shared = self.folder / f"ssh-{user}-{self.ssh_port}"
+        options = [
+            *("-i", self.key, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
+            *("-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=60"),
+            *("-o", "IdentitiesOnly=yes", "-o", f"ControlPath={shared}"),
+        ]
+        for _ in range(SSH_TRIES_MAX):
+            if shared.exists() or user not in ("operator", "godwit"):
+                break
+            master = ["ssh", *options, "-p", str(self.ssh_port), "-M", "-N", "-f", f"{user}@127.0.0.1"]
+            quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            subprocess.run(master, **quiet, check=False, timeout=180)
+        return options
+
+    def ssh(self, user, *command, data=None, check=True, seconds=120, stderr=False):
         """Runs a command by ssh; returns its output."""
         done = subprocess.run(
-            [
-                *("ssh", "-i", self.key, "-p", str(self.ssh_port), "-o", "StrictHostKeyChecking=no"),
-                *("-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes"),
-                *("-o", "ConnectTimeout=60", "-o", "IdentitiesOnly=yes", "--", f"{user}@127.0.0.1"),
-                *command,
-            ],
+            ["ssh", *self.options(user), "-p", str(self.ssh_port), "--", f"{user}@127.0.0.1", *command],
             input=data,
             capture_output=True,
             text=True,
@@ -159,20 +231,13 @@ class Guest:
         )
         if check and done.returncode != 0:
             raise AssertionError(f"{command}: {done.returncode}: {done.stdout} {done.stderr}")
-        return done.stdout
+        return done.stdout + (done.stderr if stderr else "")
 
     def put(self, files, folder, seconds=300):
         """Copies files into a folder of the guest, as the operator."""
-        subprocess.run(
-            [
-                *("scp", "-q", "-i", self.key, "-P", str(self.ssh_port), "-o", "StrictHostKeyChecking=no"),
-                *("-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "IdentitiesOnly=yes"),
-                *map(str, files),
-                f"operator@127.0.0.1:{folder}/",
-            ],
-            check=True,
-            timeout=seconds,
-        )
+        to = f"operator@127.0.0.1:{folder}/"
+        command = ["scp", "-q", *self.options("operator"), "-P", str(self.ssh_port), *map(str, files), to]
+        subprocess.run(command, check=True, timeout=seconds)
 
     def ended(self, seconds=180):
         """Waits until the guest has turned itself off or restarted (which ends QEMU)."""
@@ -201,3 +266,36 @@ class Guest:
 
     def __exit__(self, *_):
         self.close()
+
+
+def certificate(folder):
+    """A certificate and its key for DOMAIN, in PEM."""
+    key, chain = Path(folder) / "key.pem", Path(folder) / "chain.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-days", "3650", "-keyout", key, "-out", chain, "-subj", f"/CN={DOMAIN}"),
+            *("-addext", f"subjectAltName=DNS:{DOMAIN}"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return chain, key
+
+
+def configured(name, folder, **more):
+    """A guest with everything given by credentials."""
+    chain, key = certificate(folder)
+    guest = Guest(
+        name,
+        credentials={
+            "godwit.domain": DOMAIN,
+            "godwit.tls.certificate": chain.read_text(),
+            "godwit.tls.key": key.read_text(),
+            "godwit.admin.jid": ADMIN,
+            "godwit.admin.password": PASSWORD,
+        },
+        **more,
+    ).with_ssh()
+    guest.certificate = chain
+    return guest

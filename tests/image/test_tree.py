@@ -1,5 +1,7 @@
 """The image's files without building or booting it; and what was built, where something was."""
 
+import base64
+import gzip
 import hashlib
 import os
 import re
@@ -37,18 +39,24 @@ def tree():
     return made[0]
 
 
+def unpacked(source, target):
+    """What a file of an update holds."""
+    with gzip.open(source) as file, open(target, "wb") as to:
+        shutil.copyfileobj(file, to, 1 << 20)
+
+
 @pytest.fixture(scope="module")
 def built():
     """The last built root file system, unpacked, or a skip."""
     tree()
-    roots = sorted(OUT.glob("*.root.zst"), key=lambda path: path.stat().st_mtime)
+    roots = sorted(OUT.glob("*.root.gz"), key=lambda path: path.stat().st_mtime)
     if not roots:
         pytest.skip("no image in image/out: make image")
     folder = CACHE / "unpacked"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     raw = folder / "root.raw"
-    tools("zstd", "-q", "-d", roots[-1], "-o", raw)
+    unpacked(roots[-1], raw)
     tools("fsck.erofs", f"--extract={folder}/root", raw)
     yield folder / "root"
     shutil.rmtree(folder)
@@ -70,6 +78,21 @@ def test_each_enabled_unit_of_ours_exists_and_each_unit_is_enabled_or_started_by
         assert not name.startswith("godwit") or name in ours | {"godwit.service"}, name
     for name in ours - enabled:
         assert f"Unit={name}" in text, f"{name} is never started"
+
+
+def test_a_boot_that_fails_restarts():
+    named = r"systemd\.set_credential_binary=systemd\.unit-dropin\.emergency\.service:(\S+)"
+    coded = re.search(named, (IMAGE / "mkosi.conf").read_text())
+    text = base64.b64decode(coded[1], validate=True).decode()
+    assert text == """[Unit]
+SuccessAction=reboot-force
+FailureAction=reboot-force
+[Service]
+ExecStart=
+ExecStart=/bin/sh -c 'echo "=== godwit: this boot failed, next try ===" >/dev/console; sleep 15'
+"""
+    for name in ("godwit-boot-check.service", "systemd-boot-check-no-failures.service.d/10-image.conf"):
+        assert "FailureAction=reboot\n" in (UNITS / name).read_text(), name
 
 
 def test_exposure_of_the_daemon_is_low_with_the_images_settings(tmp_path):
@@ -100,6 +123,15 @@ def test_slot_b_is_as_large_as_slot_a_and_as_the_image():
     }.items():
         for name in names:
             assert sizes(IMAGE / f"mkosi.repart/{here}.conf") == sizes(there / f"{name}.conf"), name
+
+
+def test_updates_are_compressed_by_what_a_machine_unpacks():
+    build = (IMAGE / "bin/build").read_text()
+    for path in (EXTRA / "usr/lib/sysupdate.d").iterdir():
+        source = path.read_text().partition("[Source]")[2].partition("[Target]")[0]
+        # systemd-pull 257 writes what zstd has compressed into the slot as it is.
+        assert re.search(r"^MatchPattern=godwit_@v\S*\.(root|verity|efi)\.gz$", source, re.M), path
+    assert '.$part.gz"' in build and '.efi.gz"' in build
 
 
 def test_no_sysctl_is_set_both_here_and_by_the_derived_limits():
@@ -178,17 +210,17 @@ def test_built_root_has_no_keys_and_no_passwords(built):
 
 def test_built_image_with_a_flipped_byte_is_refused(tmp_path):
     tree()
-    roots = sorted(OUT.glob("*.root.zst"), key=lambda path: path.stat().st_mtime)
+    roots = sorted(OUT.glob("*.root.gz"), key=lambda path: path.stat().st_mtime)
     if not roots:
         pytest.skip("no image in image/out: make image")
-    name = roots[-1].name.removesuffix(".root.zst").rsplit("_", 1)[0]
+    name = roots[-1].name.removesuffix(".root.gz").rsplit("_", 1)[0]
     work = CACHE / "verity"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        verity = sorted(OUT.glob(f"{name}_*.verity.zst"))[0]
+        verity = sorted(OUT.glob(f"{name}_*.verity.gz"))[0]
         for source, target in ((roots[-1], work / "root"), (verity, work / "verity")):
-            tools("zstd", "-q", "-d", source, "-o", target)
+            unpacked(source, target)
         # Half of the root hash is each partition's UUID.
         half = [path.name.split("_")[-1].split(".")[0].replace("-", "") for path in (roots[-1], verity)]
         digest = half[0] + half[1]
