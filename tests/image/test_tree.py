@@ -201,6 +201,11 @@ def test_built_root_has_nothing_setuid_nothing_writable_and_no_tools(built):
     assert odd == []
 
 
+def test_built_root_can_mark_a_new_version_as_good(built):
+    for name in ("systemd-bless-boot", "system-generators/systemd-bless-boot-generator"):
+        assert (built / "usr/lib/systemd" / name).exists(), name
+
+
 def test_built_root_has_no_keys_and_no_passwords(built):
     shadow = (built / "etc/shadow").read_text()
     assert all(line.split(":")[1] in ("*", "!", "!*", "!!") for line in shadow.splitlines()), shadow
