@@ -3,13 +3,12 @@ different versions: nobody is disconnected, and each message comes once, in its 
 """
 
 import json
-import subprocess
 import time
 
 import pytest
 from test_stacks import Talk
 
-from harness.daemon import binary
+from harness.load import WRONG, Load, register
 from harness.stacks import STACKS, VERSIONS
 
 UPGRADES = 10
@@ -17,63 +16,8 @@ SESSIONS = 2_000
 # Of them with each library, half of it with each version; the others are the load generator's.
 LIBRARY_SESSIONS = 20
 MESSAGES_PER_SECOND = 800
-WRONG = ("disconnected", "lost", "duplicated", "out_of_order", "errors", "late")
 PAUSE_SECONDS = 0.5
-LOGIN_SECONDS_MAX = 120
-# Longer than the test may take: the load ends when it is told to.
-LOAD_SECONDS_MAX = 900
 TEST_SECONDS_MAX = 500
-
-
-class Load:
-    """One process of godwit-load: pairs with one version of TLS, for as long as a file exists."""
-
-    def __init__(self, daemon, version, first, pairs):
-        self.lines = daemon.dir / f"load-{version}.json"
-        self.go_on = daemon.dir / f"load-{version}"
-        self.go_on.touch()
-        self.log = open(daemon.dir / f"load-{version}.log", "w+")
-        command = [binary("godwit-load"), "--addr", f"{daemon.address}:{daemon.tls_port}"]
-        command += ["--json", str(self.lines), "--tls-version", version, "--first", str(first)]
-        command += ["failover", "--pairs", str(pairs), "--seconds", str(LOAD_SECONDS_MAX)]
-        command += ["--messages", str(MESSAGES_PER_SECOND / 2), "--while", str(self.go_on)]
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
-
-    def phases(self):
-        """Those that are over, by name."""
-        lines = self.lines.read_text().splitlines() if self.lines.exists() else []
-        return {phase["phase"]: phase for phase in map(json.loads, lines)}
-
-    def until_online(self):
-        deadline = time.monotonic() + LOGIN_SECONDS_MAX
-        while "failover.login" not in self.phases():
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.1)
-
-    def said(self):
-        self.log.seek(0)
-        return self.log.read()
-
-    def end(self):
-        """What it counted."""
-        self.go_on.unlink()
-        assert self.process.wait(LOGIN_SECONDS_MAX) == 0, self.said()
-        return self.phases()["failover"]
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self.log.close()
-
-
-def register(daemon, count):
-    """Accounts for the load generator."""
-    command = [binary("godwit-load"), "--addr", f"{daemon.address}:{daemon.tls_port}", "register"]
-    command += ["--count", str(count)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -90,7 +34,7 @@ def loads(installed):
         count = SESSIONS - LIBRARY_SESSIONS * len(STACKS)
         register(daemon, count)
         for number, version in enumerate(VERSIONS):
-            started.append(Load(daemon, version, number * count // 2, count // 4))
+            started.append(Load(daemon, version, number * count // 2, count // 4, MESSAGES_PER_SECOND / 2))
         for load in started:
             load.until_online()
         return daemon, started
