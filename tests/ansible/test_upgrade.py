@@ -1,5 +1,5 @@
-"""Three boxes under chatting clients: rolled to another version in place, reloaded by a real systemd, and a new
-version that crashes in the middle of a roll-out."""
+"""Three boxes under chatting clients: rolled to another version in place, reloaded by a real systemd; and a
+new version that crashes in the middle of a roll-out."""
 
 import json
 import threading
@@ -64,7 +64,8 @@ def installed(host):
 def test_a_rolling_upgrade_cuts_nobody_and_stops_at_a_version_that_crashes(fabric):
     hosts = [fabric.host(f"box{number}", "trixie") for number in (1, 2, 3)]
     play("setup", inventory(fabric, hosts, **settings("first")))
-    first, second = (run("dpkg-deb", "-f", str(package(which)), "Version").strip() for which in ("first", "second"))
+    packages = [str(package(which)) for which in ("first", "second")]
+    first, second = (run("dpkg-deb", "-f", path, "Version").strip() for path in packages)
     assert [status(host)["version"] for host in hosts] == [first] * 3
     before = [process(host) for host in hosts]
     loads = [load(host) for host in hosts]

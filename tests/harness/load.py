@@ -25,7 +25,8 @@ class Load:
         self.go_on.touch()
         self.log = open(daemon.dir / f"load-{version}.log", "w+")
         command = [binary("godwit-load"), "--addr", f"{daemon.address}:{daemon.tls_port}"]
-        command += ["--domain", daemon.domain, "--json", str(self.lines), "--tls-version", version, "--first", str(first)]
+        command += ["--domain", daemon.domain, "--json", str(self.lines)]
+        command += ["--tls-version", version, "--first", str(first)]
         command += ["failover", "--pairs", str(pairs), "--seconds", str(LOAD_SECONDS_MAX)]
         command += ["--messages", str(messages_per_second), "--while", str(self.go_on)]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
