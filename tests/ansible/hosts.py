@@ -98,7 +98,11 @@ class Host:
         (self.root / "var/lib/apt/periodic/update-success-stamp").touch()
         self._connect()
         self.group.mkdir()
-        log = open(self.dir / "console", "wb")
+        self.start()
+
+    def start(self):
+        """Boots it, for the first time or after it has ended, and waits until it is reachable."""
+        log = open(self.dir / "console", "ab")
         command = f"echo $$ >{self.group}/cgroup.procs && exec systemd-nspawn --quiet --boot --keep-unit"
         command += f" --register=no --machine={self.name} --directory={self.root} --link-journal=no"
         command += " --resolv-conf=off --timezone=off --console=pipe"
