@@ -3,13 +3,17 @@
 import json
 import os
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 from hosts import CACHE, SSH_OPTIONS
 
 COLLECTION = Path(__file__).resolve().parent.parent.parent / "ansible"
-SECONDS_MAX = 600
+SECONDS_MAX = 1200
+# So far into a task it is interrupted.
+INTO_TASK_SECONDS = 0.5
 
 
 class Run:
@@ -45,8 +49,8 @@ def inventory(fabric, hosts, **variables):
     return path
 
 
-def play(name, where, *options, good=True):
-    """Runs a playbook with an inventory; it must succeed, or must not."""
+def invocation(name, where, *options):
+    """Command line and environment of a playbook with an inventory."""
     environment = {
         **os.environ,
         "ANSIBLE_CONFIG": str(COLLECTION / "ansible.cfg"),
@@ -58,6 +62,39 @@ def play(name, where, *options, good=True):
         "PATH": f"{CACHE / 'ansible-venv' / 'bin'}:{os.environ['PATH']}",
     }
     command = ["ansible-playbook", "-i", str(where), str(COLLECTION / "playbooks" / f"{name}.yml"), *options]
+    return command, environment
+
+
+def interrupt(name, where, task):
+    """Runs a playbook and kills it in the middle of a task."""
+    command, environment = invocation(name, where)
+    process = subprocess.Popen(
+        command,
+        cwd=COLLECTION,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said = ""
+    try:
+        for line in process.stdout:
+            said += line
+            if line.startswith("TASK [") and task in line:
+                time.sleep(INTO_TASK_SECONDS)
+                return
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    raise AssertionError(f"{name} has no task {task}: {said[-3000:]}")
+
+
+def play(name, where, *options, good=True):
+    """Runs a playbook with an inventory; it must succeed, or must not."""
+    command, environment = invocation(name, where, *options)
+    started = time.monotonic()
     done = subprocess.run(
         command,
         cwd=COLLECTION,
@@ -68,5 +105,6 @@ def play(name, where, *options, good=True):
         stdin=subprocess.DEVNULL,
     )
     ran = Run(done)
+    print(f"{name} {' '.join(options)}: {time.monotonic() - started:.0f} s, changed {ran.changed}")
     assert (ran.status == 0) == good, ran.output[-6000:]
     return ran

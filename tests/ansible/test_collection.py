@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 from client import Client, befriend, clients
 from conftest import package
-from playbook import inventory, play
+from hosts import run
+from playbook import interrupt, inventory, play
 
 DOMAIN = "chat.test"
 PASSWORDS = {f"alice@{DOMAIN}": "a password of alice", f"bob@{DOMAIN}": "a password of bob"}
@@ -35,17 +36,19 @@ def reload_of(host):
     return json.loads(host.run("godwitctl status --json").stdout)["reload"]
 
 
-def two_clients(host):
-    """Alice and bob, who trust the box's own authority."""
+def two_clients(host, trusted):
+    """Alice and bob, who trust one authority."""
     authority = host.fabric.dir / "ca.pem"
-    authority.write_text(host.run("cat /etc/godwit/tls/ca.pem").stdout)
+    authority.write_text(trusted)
     where = SimpleNamespace(address=host.address, port=5222, tls_port=5223, certificate=str(authority))
     return [Client(where, jid, password, direct=True) for jid, password in PASSWORDS.items()]
 
 
-async def chat_over_a_reload(host, change):
-    """Both chat; `change` runs a playbook meanwhile; nobody is disconnected and the chat goes on."""
-    async with clients(*two_clients(host)) as (alice, bob):
+async def chat_over(host, change, authority=None):
+    """Both chat; `change` is called meanwhile; nobody is disconnected and the chat goes on. They trust the
+    box's own authority if no other is given."""
+    trusted = authority or host.run("cat /etc/godwit/tls/ca.pem").stdout
+    async with clients(*two_clients(host, trusted)) as (alice, bob):
         await befriend(alice, bob)
         alice.send_message(bob.boundjid.bare, "before", mtype="chat")
         await bob.message("before")
@@ -54,6 +57,15 @@ async def chat_over_a_reload(host, change):
         await alice.message("after")
         assert not [name for one in (alice, bob) for name, _ in one.events if name == "disconnected"]
     return ran
+
+
+async def archived(host):
+    """The texts in alice's archive."""
+    alice, _ = two_clients(host, host.run("cat /etc/godwit/tls/ca.pem").stdout)
+    alice.register_plugin("xep_0313")
+    async with clients(alice):
+        found = alice.plugin["xep_0313"].iterate()
+        return [one["mam_result"]["forwarded"]["stanza"]["body"] async for one in found]
 
 
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
@@ -76,10 +88,12 @@ def test_from_a_bare_debian_to_two_people_chatting_and_back(fabric, suite):
     assert play("accounts", where, "-e", f"@{fabric.dir / 'accounts.yml'}").changed["box"] == 0
 
     report = play("check", where).output
+    print(report)
     assert "configuration  fine" in report and "port 5223      answers" in report
+    assert f"certificate    {DOMAIN}: 36" in report
 
     admins = inventory(fabric, [host], **settings(godwit_admins=[f"alice@{DOMAIN}"]))
-    ran = asyncio.run(chat_over_a_reload(host, lambda: play("setup", admins)))
+    ran = asyncio.run(chat_over(host, lambda: play("setup", admins)))
     assert "Write the configuration" in " ".join(ran.changes)
     assert reload_of(host)["ok"]
 
@@ -89,11 +103,54 @@ def test_from_a_bare_debian_to_two_people_chatting_and_back(fabric, suite):
     play("remove", where, "-e", "godwit_remove_data=true")
     host.run("test ! -e /var/lib/godwit -a ! -e /etc/godwit")
 
-    play("setup", where)
-    play("restore", where)
-    assert accounts_of(host) == list(PASSWORDS)
-    again = play("restore", where, good=False)
+    other = fabric.host("other", suite)
+    run("cp", "-a", str(host.root / "var/backups/godwit"), str(other.root / "root/carried"))
+    there = inventory(fabric, [other], **settings())
+    play("setup", there)
+    # Carried by root; the daemon's user reads it.
+    other.run("chown -R godwit: /root/carried && mv /root/carried /var/backups/carried")
+    play("restore", there, "-e", "godwit_restore_from=/var/backups/carried")
+    assert accounts_of(other) == list(PASSWORDS)
+    assert asyncio.run(archived(other)) == ["before", "after"]
+    again = play("restore", there, good=False)
     assert "This box has accounts" in again.output
+
+
+def test_check_names_what_is_not_as_it_should_be(fabric):
+    host = fabric.host("box", "trixie")
+    where = inventory(fabric, [host], **settings(tls_internal_days=10))
+    play("setup", where)
+    host.run("echo 'unknown = 1' >>/etc/godwit/godwit.toml")
+    bad = " ".join(play("check", where, good=False).output.split())
+    assert "box is not as it should be: the configuration is refused, a certificate ends soon" in bad
+    host.run("systemctl stop godwit")
+    dead = play("check", where, good=False).output
+    print(dead)
+    assert "the daemon does not answer, the configuration is refused, a port does not answer" in dead
+    assert "port 5222      DOES NOT ANSWER" in dead
+    changed = [line for line in dead.splitlines() if line.startswith("changed:")]
+    assert changed == []
+
+
+# In the middle of what each of these changes; the package's scripts among it.
+INTERRUPTED = [
+    "Copy the package",
+    "Install the package",
+    "Make or renew the certificate",
+    "Write the configuration",
+]
+
+
+def test_a_run_that_is_interrupted_can_be_repeated(fabric):
+    host = fabric.host("box", "trixie")
+    where = inventory(fabric, [host], **settings())
+    for task in INTERRUPTED:
+        interrupt("setup", where, task)
+    play("setup", where)
+    second = play("setup", where)
+    assert (second.changed["box"], second.changes) == (0, [])
+    assert host.run("systemctl is-active godwit").stdout == "active\n"
+    assert host.run("dpkg --audit").stdout == ""
 
 
 def test_what_cannot_work_is_refused_before_anything_is_changed(fabric):
