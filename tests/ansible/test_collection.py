@@ -116,22 +116,6 @@ def test_from_a_bare_debian_to_two_people_chatting_and_back(fabric, suite):
     assert "This box has accounts" in again.output
 
 
-def test_check_names_what_is_not_as_it_should_be(fabric):
-    host = fabric.host("box", "trixie")
-    where = inventory(fabric, [host], **settings(tls_internal_days=10))
-    play("setup", where)
-    host.run("echo 'unknown = 1' >>/etc/godwit/godwit.toml")
-    bad = " ".join(play("check", where, good=False).output.split())
-    assert "box is not as it should be: the configuration is refused, a certificate ends soon" in bad
-    host.run("systemctl stop godwit")
-    dead = play("check", where, good=False).output
-    print(dead)
-    assert "the daemon does not answer, the configuration is refused, a port does not answer" in dead
-    assert "port 5222      DOES NOT ANSWER" in dead
-    changed = [line for line in dead.splitlines() if line.startswith("changed:")]
-    assert changed == []
-
-
 # In the middle of what each of these changes; the package's scripts among it.
 INTERRUPTED = [
     "Copy the package",
