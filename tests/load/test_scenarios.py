@@ -81,9 +81,11 @@ def test_login(load):
 def test_idle(load, tls):
     port = load.daemon.tls_port if tls == "direct" else load.daemon.port
     options = ["--tls", tls, "--addr", f"127.0.0.1:{port}"]
-    phases, _ = load.run("idle", "--sessions", 40, "--settle", 0.5, "--hold", 1, "--sm", options=options)
+    arguments = ["--sessions", 40, "--settle", 0.5, "--hold", 1, "--sm", "--keepalive", 0.25]
+    phases, _ = load.run("idle", *arguments, options=options)
     assert list(phases) == ["idle.login", "idle.settled", "idle.held"]
     assert phases["idle.held"]["sessions"] == 40
+    assert 100 <= phases["idle.held"]["counts"]["keepalives"] <= 200
     assert phases["idle.held"]["server"]["rss_per_session"] is not None
 
 

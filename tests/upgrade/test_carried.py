@@ -1,6 +1,7 @@
 """Upgrades under way: whatever a session is in the middle of, it goes on."""
 
 import json
+import re
 import ssl
 import urllib.request
 
@@ -51,6 +52,10 @@ def test_ten_upgrades_in_the_middle_of_stanzas_lose_and_repeat_nothing(installed
         after = bob.until(lambda e: e.tag.endswith("}message") or e.get("id") == "last")
         assert after.get("id") == "last", "nothing twice"
     assert daemon.process.pid == pid and daemon.running()
+    needed = [int(n) for n in re.findall(r"hand-over needs at most.*?bytes=(\d+)", daemon.read_log())]
+    written = [int(n) for n in re.findall(r"at rest and written down.*?bytes=(\d+)", daemon.read_log())]
+    assert len(needed) == len(written) == UPGRADES
+    assert all(0 < bytes_written < most for bytes_written, most in zip(written, needed, strict=True))
 
 
 def test_who_waits_to_resume_and_who_is_logging_in_is_carried_too(installed):

@@ -33,6 +33,11 @@ pub trait ShardHost: godwit_session::Host {
     type Note: Send + 'static;
     /// May this address open a connection now? `false` closes it at once, before any allocation.
     fn admit(&mut self, peer: IpAddr, entry: Entry) -> bool;
+    /// So much that was read is under way that nothing more should be read from open connections just now.
+    /// What was read before is done sooner for it.
+    fn crowded(&self) -> bool {
+        false
+    }
     /// A connection was admitted.
     fn opened(&mut self, at: ConnId, peer: IpAddr, entry: Entry);
     /// A connection is gone; its machine had its [`Event::Eof`] before.

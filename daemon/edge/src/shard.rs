@@ -33,6 +33,10 @@ use std::time::Duration;
 pub const HEARTBEAT_MS_MAX: Millis = 5_000;
 /// How often buffers that are not used any more are dropped.
 const TRIM_MS: Millis = 5_000;
+/// A shard whose host has enough to do looks again after so long.
+const CROWDED_MS: Millis = 1;
+/// It reads all the same after so long: what hangs must not look like silent clients.
+const UNREAD_MS_MAX: Millis = 1_000;
 /// Room that stays in the list of notes.
 const NOTES_KEPT: usize = 64;
 /// Events taken from the poll at once.
@@ -60,6 +64,10 @@ pub struct Shard<H: ShardHost> {
     pub(crate) core: Core<H>,
     stopping: Option<Stopping>,
     trim_at: Millis,
+    /// Open connections were left unread in this turn, because the host had enough to do.
+    crowded: bool,
+    /// When somebody in line was last read from, or nobody was in line.
+    read_at: Millis,
     pub(crate) hold: Hold,
     pub(crate) adoption: Option<Adoption>,
 }
@@ -114,6 +122,8 @@ impl<H: ShardHost> Shard<H> {
             core,
             stopping: None,
             trim_at: now + TRIM_MS,
+            crowded: false,
+            read_at: now,
             hold: Hold::None,
             adoption: None,
         };
@@ -185,12 +195,15 @@ impl<H: ShardHost> Shard<H> {
         let (knocked, accept_again) = if open { self.doors.waiting(&self.core.stage) } else { (false, None) };
         let telling = self.stopping.as_ref().is_some_and(|stopping| stopping.told < self.conns.span());
         let core = &self.core;
-        let busy = !core.ready.is_empty() || !core.shaking.is_empty() || !core.outputs.is_empty();
+        let ready = !core.ready.is_empty() && !self.crowded;
+        let busy = ready || !core.shaking.is_empty() || !core.outputs.is_empty();
         if busy || knocked || telling || !self.notes.is_empty() || !self.inbox.may_sleep() {
             return 0;
         }
         let stop = self.stopping.as_ref().map(|stopping| stopping.deadline);
-        let next = [core.wheel.next(), core.host.deadline(), accept_again, stop].into_iter().flatten().min();
+        let unread = (self.crowded && !core.ready.is_empty()).then_some(core.now + CROWDED_MS);
+        let next =
+            [core.wheel.next(), core.host.deadline(), accept_again, stop, unread].into_iter().flatten().min();
         next.map_or(HEARTBEAT_MS_MAX, |next| next.saturating_sub(core.now).min(HEARTBEAT_MS_MAX))
     }
 
@@ -277,10 +290,22 @@ impl<H: ShardHost> Shard<H> {
         }
     }
 
-    /// Each connection in line is read from once; who has more joins the line again.
+    /// Each connection in line is read from once; who has more joins the line again. If the host gets too
+    /// much under way, the rest of the line waits in the kernel, and is first when there is room.
     fn read(&mut self) {
         let shaking = self.core.shaking.len().min(self.core.limits.handshakes_per_turn_max);
+        let overdue = self.core.now >= self.read_at + UNREAD_MS_MAX;
+        self.crowded = false;
+        if self.core.ready.is_empty() {
+            self.read_at = self.core.now;
+        }
         for _ in 0..self.core.ready.len() {
+            if !overdue && self.core.host.crowded() {
+                self.crowded = true;
+                self.core.stats.crowded.add(1);
+                break;
+            }
+            self.read_at = self.core.now;
             self.read_next(|core| &mut core.ready);
         }
         for _ in 0..shaking {

@@ -64,6 +64,8 @@ pub struct ShardStats {
     pub refused_memory: Count,
     /// Times that nobody was accepted, because enough connections were on their way to a session.
     pub accept_delayed: Count,
+    /// Turns that left open connections unread, because the host had enough to do.
+    pub crowded: Count,
     /// Closed at once: the host did not admit the address.
     pub refused_host: Count,
     /// Times that accepting failed for want of descriptors (EMFILE, ENFILE) or memory.

@@ -136,6 +136,39 @@ fn a_flood_leaves_room_for_others() {
     server.stop();
 }
 
+#[test]
+fn while_the_host_has_enough_to_do_clients_are_not_read_and_then_all_are() {
+    let server = with(limits());
+    let mut clients: Vec<Client> = (0..5).map(|_| server.login()).collect();
+    server.seen.lock().unwrap().crowded = true;
+    for client in &mut clients {
+        client.send("<message id='late'/>");
+    }
+    server.until("the shard leaves them unread", |_, stats| stats.crowded.get() > 0);
+    let reads = server.stats.reads.get();
+    // Waits for several looks; new clients get their handshake meanwhile, and no more.
+    let looks = server.stats.crowded.get();
+    server.until("more looks", |_, stats| stats.crowded.get() >= looks + 5);
+    assert_eq!(server.stats.reads.get(), reads);
+    server.seen.lock().unwrap().crowded = false;
+    for client in &mut clients {
+        client.until("id='late'");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_host_that_hangs_does_not_make_clients_look_silent() {
+    let server = with(limits());
+    let mut client = server.login();
+    server.seen.lock().unwrap().crowded = true;
+    client.send("<message id='heard'/>");
+    server.until("unread", |_, stats| stats.crowded.get() > 0);
+    server.advance(1_001);
+    client.until("id='heard'");
+    server.stop();
+}
+
 /// Sends as fast as it can and reads only as much as it must.
 fn flood(mut client: Client, done: &AtomicBool) -> u64 {
     let text = message("flood").repeat(200);

@@ -268,6 +268,11 @@ impl Hub {
         }
     }
 
+    /// So much is under way to the store that nothing more should be read from clients for the moment.
+    pub fn is_crowded(&self) -> bool {
+        self.writer.get().is_some_and(|writer| writer.is_crowded())
+    }
+
     /// Lets what a session writes be written again: its client knows what was not, or is gone.
     pub(crate) fn mend(&self, session: SessionId) {
         if let Some(writer) = self.writer.get() {

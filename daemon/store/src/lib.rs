@@ -16,6 +16,7 @@ mod gone;
 pub mod histogram;
 mod mem;
 mod open;
+mod pace;
 pub mod points;
 mod queue;
 mod rocks;

@@ -27,6 +27,8 @@ pub(crate) struct Queue<C> {
     /// Waiting, or taken and not completed.
     queued: AtomicUsize,
     queued_most: AtomicU64,
+    /// So many should be queued at most (`pace.rs`).
+    limit: AtomicUsize,
     /// Ever submitted, and of those, done with: the sink has had them.
     submitted: AtomicU64,
     settled: AtomicU64,
@@ -47,6 +49,7 @@ impl<C> Queue<C> {
             wake: Condvar::new(),
             queued: AtomicUsize::new(0),
             queued_most: AtomicU64::new(0),
+            limit: AtomicUsize::new(usize::MAX),
             submitted: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             max,
@@ -93,6 +96,16 @@ impl<C> Queue<C> {
         self.queued.fetch_sub(count, Ordering::Relaxed);
     }
 
+    /// From now on so many should be queued at most; more are taken all the same.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// As many are queued as should be.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.len() >= self.limit.load(Ordering::Relaxed)
+    }
+
     /// The sink has had so many more.
     pub(crate) fn settle(&self, count: usize) {
         self.settled.fetch_add(count as u64, Ordering::Release);
@@ -125,6 +138,7 @@ impl<C> Queue<C> {
             now: self.len() as u64,
             most: self.queued_most.load(Ordering::Relaxed),
             max: self.max as u64,
+            limit: self.limit.load(Ordering::Relaxed) as u64,
         }
     }
 

@@ -35,6 +35,8 @@ pub struct Stats {
     pub queued_most: u64,
     /// The most there may be.
     pub queue_max: u64,
+    /// With so many no more should be read from clients for the moment: it would only wait.
+    pub queue_limit: u64,
 }
 
 impl Default for Stats {
@@ -50,6 +52,7 @@ pub(crate) struct Queued {
     pub(crate) now: u64,
     pub(crate) most: u64,
     pub(crate) max: u64,
+    pub(crate) limit: u64,
 }
 
 /// Whether writes succeed.
@@ -116,6 +119,7 @@ impl Counters {
             queued: queued.now,
             queued_most: queued.most,
             queue_max: queued.max,
+            queue_limit: queued.limit,
         }
     }
 
@@ -201,7 +205,7 @@ impl HealthCell {
     }
 }
 
-/// A moment from which an interval is measured; no decision depends on it.
+/// A moment from which an interval is measured; nothing that is written depends on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment(Instant);
 

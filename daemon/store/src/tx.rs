@@ -141,6 +141,11 @@ pub trait Submit<C>: Send + Sync {
     fn submit(&self, tx: Tx, completion: C) -> Submitted<C>;
     /// Transactions queued and not yet committed.
     fn queued(&self) -> usize;
+    /// So much is queued that more would only wait: a shard reads nothing for the moment. Never says so of
+    /// fewer than some hundred.
+    fn is_crowded(&self) -> bool {
+        false
+    }
     /// Breaks a chain that was broken in the process before this one.
     fn break_chain(&self, chain: u64);
     /// Lets a chain go on. To be called when nothing of it is under way, and also when it ends broken.

@@ -23,6 +23,7 @@ use crate::batch::{self, Built, Target};
 use crate::cf::Options;
 use crate::chain::Broken;
 use crate::gone::Gone;
+use crate::pace::Pace;
 use crate::queue::{self, Entry, Queue};
 use crate::rocks::{RocksBatch, WriteError};
 use crate::sequence::Sequencer;
@@ -107,6 +108,8 @@ impl<C: Send + 'static> Writer<C> {
             round_bytes_max: options.round_bytes_max,
             reopen_at_ms: None,
             lazy_since_ms: None,
+            pace: Pace::default(),
+            began: Moment::now(),
         };
         let thread = thread::Builder::new().name("store-writer".into()).spawn(move || work.run());
         let thread = thread.map_err(|error| StoreError::Io(format!("no writer thread: {error}")))?;
@@ -165,6 +168,10 @@ impl<C: Send + 'static> Submit<C> for Writer<C> {
         self.shared.queue.len()
     }
 
+    fn is_crowded(&self) -> bool {
+        self.shared.queue.is_crowded()
+    }
+
     fn break_chain(&self, chain: u64) {
         self.shared.broken.broke(chain);
     }
@@ -203,6 +210,9 @@ struct Work<C> {
     reopen_at_ms: Option<u64>,
     /// When the oldest round was written that is not synced.
     lazy_since_ms: Option<u64>,
+    /// How many should be under way, by the times since `began`.
+    pace: Pace,
+    began: Moment,
 }
 
 /// Closes the queue when the thread ends, also by a panic of the sink: submitters then see a closed store.
@@ -249,6 +259,7 @@ impl<C> Work<C> {
         }
         points::pass("store::before_completions");
         self.shared.queue.completed(count);
+        self.shared.queue.set_limit(self.pace.committed(now.since(self.began), count));
         self.shared.counters.completed(count, conflicts);
         self.sink.committed(completed);
         completed.clear();
@@ -305,6 +316,9 @@ impl<C> Work<C> {
         let now_ms = (self.clock)();
         match result {
             Ok(()) => {
+                if built.sync {
+                    self.pace.synced(took);
+                }
                 self.shared.counters.wrote(bytes, built.outcomes.len(), built.sync.then_some(took));
                 self.shared.health.succeeded(now_ms);
                 self.reopen_at_ms = None;

@@ -78,6 +78,8 @@ struct Knee {
     rate: f64,
     p99: u64,
     service_p99: u64,
+    /// By the server: from when it read a message. `Null` if it was not asked.
+    admitted_p99: Value,
 }
 
 /// The search for the knee.
@@ -160,7 +162,9 @@ impl Search {
         let full = saturation::of(phase);
         phase.extra.insert("step".into(), json!({"good": why.is_none(), "why": why, "saturated": full}));
         let p99 = |name: &str| phase.tally.latency.get(name).map_or(0, |l| l.quantile(0.99));
-        let measured = Knee { rate: offered, p99: p99("delivery"), service_p99: p99("service") };
+        let admitted_p99 = phase.status.pointer("/delivery_us/p99").cloned().unwrap_or_default();
+        let measured =
+            Knee { rate: offered, p99: p99("delivery"), service_p99: p99("service"), admitted_p99 };
         match self.stage {
             Stage::Up | Stage::Between { .. } => {
                 if let Some(why) = &why {
@@ -182,6 +186,7 @@ impl Search {
                     "delivered_per_second": phase.tally.per_second(),
                     "service_p99_us": measured.service_p99,
                     "delivery_p99_us": measured.p99,
+                    "admitted_p99_us": measured.admitted_p99,
                     "rss_max": phase.readings.iter().map(|r| r.sample.rss).max(),
                 });
                 self.stage = Stage::Recovery;
@@ -259,7 +264,8 @@ impl Search {
         phase.extra.insert(
             "ramp".into(),
             json!({"knee_per_second": self.good.as_ref().map(|g| g.rate), "knee_p99_us": knee.p99,
-                "knee_service_p99_us": knee.service_p99, "breaks_at_per_second": self.bad, "found": found,
+                "knee_service_p99_us": knee.service_p99, "knee_admitted_p99_us": knee.admitted_p99,
+                "breaks_at_per_second": self.bad, "found": found,
                 "saturated": self.saturated, "overload": self.overload}),
         );
         self.remarks.push(match (&self.good, self.bad) {

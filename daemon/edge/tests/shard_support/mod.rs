@@ -40,6 +40,8 @@ pub struct Seen {
     pub memory: usize,
     pub notes: Vec<u64>,
     pub flushes: u64,
+    /// To be set by the test: the host has enough to do.
+    pub crowded: bool,
 }
 
 pub enum Note {
@@ -101,6 +103,9 @@ impl ShardHost for Toy {
     type Note = Note;
     fn admit(&mut self, _: IpAddr, _: Entry) -> bool {
         self.admit
+    }
+    fn crowded(&self) -> bool {
+        self.seen.lock().unwrap().crowded
     }
     fn opened(&mut self, at: ConnId, peer: IpAddr, _: Entry) {
         assert!(peer.is_loopback());

@@ -10,6 +10,9 @@ pub struct OverloadStatus {
     pub refused_memory: u64,
     /// Times that a shard let nobody in for a moment, because enough were on their way to a session.
     pub delayed: u64,
+    /// Turns of shards that left clients unread, because enough of what was read was under way.
+    #[serde(default)]
+    pub crowded: u64,
     /// Times that accepting failed for want of descriptors or of the kernel's memory.
     pub starved: u64,
     /// Connections for which the kernel's queue of a listener on this machine had no place, since the daemon
@@ -41,6 +44,7 @@ impl OverloadStatus {
                     self.delayed, self.backlog_overflows
                 ),
             ),
+            ("reading", format!("paused {} times while enough was under way", self.crowded)),
             ("writer full", format!("{} stanzas answered with an error", self.writes_refused)),
         ]
     }

@@ -5,6 +5,7 @@ pub mod check;
 pub mod format;
 pub mod memory;
 pub mod probation;
+pub(crate) mod room;
 
 use crate::admin::protocol::UpgradeStatus;
 use godwit_edge::Entry;

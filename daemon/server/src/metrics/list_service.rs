@@ -62,6 +62,11 @@ pub(super) const SERVICE: &[Metric] = &[
         |f, s| s.one(f.overload.delayed),
     ),
     counter(
+        "godwit_read_pauses",
+        "Turns of shards that left clients unread, because enough of what was read was under way.",
+        |f, s| s.one(f.overload.crowded),
+    ),
+    counter(
         "godwit_listen_overflows",
         "Connections that found the queue of a listener on this machine full.",
         |f, s| s.one(f.overload.backlog_overflows),

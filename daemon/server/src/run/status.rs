@@ -102,6 +102,7 @@ impl Daemon {
             refused_connections: of_shards(|shard| &shard.refused_full),
             refused_memory: of_shards(|shard| &shard.refused_memory),
             delayed: of_shards(|shard| &shard.accept_delayed),
+            crowded: of_shards(|shard| &shard.crowded),
             starved: of_shards(|shard| &shard.accept_starved),
             backlog_overflows: overflows.saturating_sub(self.backlog_overflows),
             writes_refused: self.hub.counters.writes_failed.load(Ordering::Relaxed),

@@ -9,6 +9,7 @@ use crate::admin::socket::AdminSocket;
 use crate::handover::check::{self, Able};
 use crate::handover::format::{self, ShardParts};
 use crate::handover::probation::{Identity, Note, Probation};
+use crate::handover::room::{self, Room};
 use crate::handover::{Common, VARIABLE, memory};
 use crate::version::version;
 use godwit_edge::{Entry, Exported, sys};
@@ -142,6 +143,10 @@ impl Daemon {
         }
         let binary = binary.unwrap_or(&self.up.origin.program);
         let able = self.check(binary).map_err(|why| self.refused(why))?;
+        let needed = self.memory_needed();
+        if let Some(room) = Room::here() {
+            room.has(needed).map_err(|why| self.refused(why))?;
+        }
         if dry_run {
             return Ok(Answer::Upgrade(UpgradeAnswer {
                 binary: binary.to_owned(),
@@ -150,6 +155,7 @@ impl Daemon {
                 connections: self.connections.now() as u64,
             }));
         }
+        tracing::info!(bytes = needed, "memory that the hand-over needs at most");
         let why = self.hand_over(binary, &able);
         Err(self.refused(why))
     }
@@ -170,6 +176,12 @@ impl Daemon {
 
     fn check(&self, binary: &Path) -> Result<Able, String> {
         check::ask(binary, &self.config_file, &self.config().store_dir())
+    }
+
+    /// Bytes, for all that is held now.
+    fn memory_needed(&self) -> u64 {
+        let owners = self.owners();
+        room::needed(owners.tls + owners.sessions + owners.queues)
     }
 
     /// Says so everywhere; all is as it was before.

@@ -40,6 +40,10 @@ pub(crate) struct Idle {
     /// Seconds to hold the sessions after that.
     #[arg(long, default_value_t = 10.0)]
     hold: f64,
+    /// Each session sends a blank (a keepalive, RFC 6120 §4.6.1) after so many seconds meanwhile, spread over
+    /// the time; 0: none.
+    #[arg(long, default_value_t = 0.0)]
+    keepalive: f64,
     /// Enable stream management.
     #[arg(long)]
     pub(crate) sm: bool,
@@ -52,6 +56,12 @@ impl Idle {
 
     pub(crate) fn hold(&self) -> Duration {
         Duration::from_secs_f64(self.hold.max(0.0))
+    }
+
+    /// Microseconds between two keepalives of a session.
+    pub(crate) fn keepalive(&self) -> Option<u64> {
+        let every = Duration::try_from_secs_f64(self.keepalive).ok().filter(|every| !every.is_zero())?;
+        u64::try_from(every.as_micros()).ok()
     }
 }
 
