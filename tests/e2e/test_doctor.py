@@ -19,6 +19,8 @@ SECONDS_MAX = 30
 # Descriptors of a daemon that has too few: room for fewer than 1,000 connections.
 FEW = 1024
 HOUR_MS = 3_600_000
+# A test vector that age publishes.
+RECIPIENT = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa"
 
 # What a healthy daemon leaves green on any machine. The others judge the machine that the test runs on: its
 # kernel's limits, clock, disk, AppArmor, systemd.
@@ -181,6 +183,49 @@ def test_an_old_backup_is_red_and_so_is_a_damaged_one(healthy):
     manifest.write_text(json.dumps(content))
     red(healthy, "backup", "old", "godwit-backup.timer")
     red(healthy, "backup", "none", "godwit-backup.timer", "--backups", str(healthy.dir / "nowhere"))
+
+
+def test_an_encrypted_backup_is_looked_at_without_its_key(healthy):
+    place = healthy.dir / "backups"
+    healthy.ctl("backup", "create", str(place), "--encrypt-to", RECIPIENT)
+    status, found = examine(healthy, "--only", "backup", "--only", "backup-content")
+    assert status == 0, found
+    assert "encrypted to 1 keys" in found["backup-content"]["found"]
+    manifest = json.loads(max(place.glob("*.json"), key=lambda one: one.stat().st_mtime_ns).read_text())
+    table = next(one for one in manifest["files"] if one["path"].endswith(".sst"))
+    damaged = place / "objects" / table["sealed"]["sha256"]
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    assert table["path"] in red(healthy, "backup-content", "damaged", "make another")
+
+
+def test_a_stream_counts_as_a_backup_that_cannot_be_seen(healthy):
+    def stream():
+        command = [harness.binary("godwitctl"), "--config", str(healthy.config), "backup", "create", "-"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=SECONDS_MAX)
+
+    def look(*args):
+        return examine(healthy, "--only", "backup", "--only", "backup-content", *args)[1]
+
+    time.sleep(0.01)  # Later than the one in the directory, which is told by the millisecond.
+    stream()
+    for daemon_is_up in (True, False):
+        if not daemon_is_up:
+            healthy.stop()
+        found = look()
+        assert found["backup"]["level"] == "green" and "a stream" in found["backup"]["found"], found
+        content = found["backup-content"]
+        assert content["causes"] == ["unseen"] and "backup verify -" in content["remedy"], content
+    # Who names a directory asks for that one.
+    found = look("--backups", str(healthy.dir / "backups"))
+    assert found["backup"]["level"] == found["backup-content"]["level"] == "green", found
+    assert "a stream" not in found["backup"]["found"], found
+    noted = healthy.dir / "data" / "backup.json"
+    last = json.loads(noted.read_text())
+    last["at_ms"] -= 100 * HOUR_MS
+    noted.write_text(json.dumps(last))
+    assert "a stream" in red(healthy, "backup", "old", "godwit-backup.timer")
 
 
 def test_few_descriptors_are_red():

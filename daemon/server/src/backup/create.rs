@@ -1,7 +1,7 @@
 //! Making a backup: from a checkpoint into the directory of backups.
-use super::manifest::FORMAT;
-use super::repository::counter;
-use super::{BackupError, Entry, Manifest, Progress, Repository, SECRET, at};
+use super::manifest::{FORMAT, FORMAT_SEALED};
+use super::repository::{Added, counter};
+use super::{BackupError, Entry, Manifest, Progress, Recipients, Repository, SECRET, at};
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -31,17 +31,20 @@ pub struct Created {
 }
 
 /// Copies a checkpoint, and the server's secret from the data directory. Files that the newest backup holds
-/// already (same name, length and time) are not read again.
+/// already (same name, length and time, for the same recipients) are not read again.
 pub fn create(
     repository: &Repository,
     checkpoint: &Path,
     data_dir: &Path,
     about: &About,
+    recipients: &Recipients,
     progress: Progress<'_>,
 ) -> Result<Created, BackupError> {
     let earlier = repository.manifests()?;
+    let keys = recipients.keys();
     let known: HashMap<(&str, u64, u64), &Entry> = earlier
         .iter()
+        .filter(|one| one.recipients == keys)
         .flat_map(|one| &one.files)
         .map(|file| ((file.path.as_str(), file.bytes, file.written_ns), file))
         .collect();
@@ -56,35 +59,45 @@ pub fn create(
             entries.push((*same).clone());
             continue;
         }
-        let (sha256, bytes, copied) = repository.add(&file.from, &mut count)?;
-        if copied {
-            new_bytes += bytes;
+        let added = repository.add(&file.from, recipients, &mut count)?;
+        if added.is_new {
+            new_bytes += added.bytes;
         }
-        entries.push(Entry { path: file.path.clone(), bytes, sha256, written_ns: file.written_ns });
+        let Added { sha256, bytes, sealed, .. } = added;
+        entries.push(Entry { path: file.path.clone(), bytes, sha256, sealed, written_ns: file.written_ns });
     }
-    let manifest = Manifest {
-        format: FORMAT,
-        id: free_id(about.at_ms, &earlier),
-        created_ms: about.at_ms,
-        version: crate::version::version().into(),
-        schema: about.schema,
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        domains: about.domains.clone(),
-        head: about.head,
-        files: entries,
-    };
+    let manifest = about.manifest(free_id(about.at_ms, &earlier), keys, entries);
     repository.publish(&manifest)?;
     Ok(Created { manifest, new_bytes })
 }
 
-struct Found {
-    from: PathBuf,
-    path: String,
-    bytes: u64,
-    written_ns: u64,
+impl About {
+    pub(super) fn manifest(&self, id: String, recipients: Vec<String>, files: Vec<Entry>) -> Manifest {
+        Manifest {
+            format: if recipients.is_empty() { FORMAT } else { FORMAT_SEALED },
+            id,
+            created_ms: self.at_ms,
+            version: crate::version::version().into(),
+            schema: self.schema,
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            domains: self.domains.clone(),
+            head: self.head,
+            recipients,
+            files,
+        }
+    }
 }
 
-fn files(checkpoint: &Path, data_dir: &Path) -> Result<Vec<Found>, BackupError> {
+/// A file of the checkpoint, or the secret.
+pub(super) struct Found {
+    pub(super) from: PathBuf,
+    pub(super) path: String,
+    pub(super) bytes: u64,
+    pub(super) written_ns: u64,
+}
+
+/// What a backup consists of, in order.
+pub(super) fn files(checkpoint: &Path, data_dir: &Path) -> Result<Vec<Found>, BackupError> {
     let mut found = Vec::new();
     let mut take = |from: PathBuf, path: String| {
         let about = fs::metadata(&from).map_err(at(&from))?;
@@ -107,7 +120,7 @@ fn files(checkpoint: &Path, data_dir: &Path) -> Result<Vec<Found>, BackupError> 
 }
 
 /// `20260131T120000Z`, with a number behind it if there is one of that second.
-fn free_id(at_ms: u64, earlier: &[Manifest]) -> String {
+pub(super) fn free_id(at_ms: u64, earlier: &[Manifest]) -> String {
     let at = UNIX_EPOCH + Duration::from_millis(at_ms);
     let id: String =
         humantime::format_rfc3339_seconds(at).to_string().chars().filter(|c| !"-:".contains(*c)).collect();

@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 
 /// Version of the manifest's form.
 pub const FORMAT: u32 = 1;
+/// The same with encrypted files, which the first version did not know.
+pub const FORMAT_SEALED: u32 = 2;
 
 /// A backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`FORMAT`]; later ones are refused.
+    /// [`FORMAT`] or [`FORMAT_SEALED`]; later ones are refused.
     pub format: u32,
     /// Its name: the time, in UTC.
     pub id: String,
@@ -24,6 +26,9 @@ pub struct Manifest {
     pub domains: Vec<String>,
     /// Largest sequence number that it holds at least.
     pub head: u64,
+    /// Public keys of those who can decrypt its files; empty: they are not encrypted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
     /// Its files.
     pub files: Vec<Entry>,
 }
@@ -35,11 +40,39 @@ pub struct Entry {
     pub path: String,
     /// Length.
     pub bytes: u64,
-    /// SHA-256 in hexadecimal: the name of the object that holds it.
+    /// SHA-256 in hexadecimal.
     pub sha256: String,
+    /// What holds it, if it is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
     /// When the file was last written, in nanoseconds since 1970: with its name and length it tells whether a
     /// later backup finds the same file.
     pub written_ns: u64,
+}
+
+/// An encrypted file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// Length of what is encrypted.
+    pub bytes: u64,
+    /// Its SHA-256 in hexadecimal: whether it is whole can be told without being able to decrypt it.
+    pub sha256: String,
+}
+
+impl Entry {
+    /// The object that holds it: its checksum, which is its name, and its length.
+    pub fn object(&self) -> (&str, u64) {
+        match &self.sealed {
+            Some(sealed) => (&sealed.sha256, sealed.bytes),
+            None => (&self.sha256, self.bytes),
+        }
+    }
+}
+
+/// A path of a backup's file: nothing that leads elsewhere.
+pub(super) fn is_plain(path: &str) -> bool {
+    let in_store = |name: &str| !name.contains('/') && !name.is_empty() && name != ".." && name != ".";
+    path == super::SECRET || path.strip_prefix("store/").is_some_and(in_store)
 }
 
 impl Manifest {
@@ -52,14 +85,16 @@ impl Manifest {
     pub fn read(text: &[u8], name: &str) -> Result<Manifest, BackupError> {
         let damaged = |why: String| BackupError::Damaged(format!("{name} is no manifest of a backup: {why}"));
         let manifest: Manifest = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
-        if manifest.format != FORMAT {
-            return Err(damaged(format!("its format is {}, this version reads {FORMAT}", manifest.format)));
+        if !(FORMAT..=FORMAT_SEALED).contains(&manifest.format) {
+            let most = FORMAT_SEALED;
+            return Err(damaged(format!(
+                "its format is {}, this version reads up to {most}",
+                manifest.format
+            )));
         }
         for file in &manifest.files {
-            let plain = file.path == super::SECRET
-                || file.path.strip_prefix("store/").is_some_and(|name| !name.contains('/') && name != "..");
-            let hash = file.sha256.len() == 64 && file.sha256.bytes().all(|b| b.is_ascii_hexdigit());
-            if !plain || !hash {
+            let is_hash = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+            if !is_plain(&file.path) || !is_hash(&file.sha256) || !is_hash(file.object().0) {
                 return Err(damaged(format!("{:?} is not a file of a store", file.path)));
             }
         }
@@ -71,28 +106,56 @@ impl Manifest {
 mod tests {
     use super::*;
 
+    fn manifest(file: Entry) -> Manifest {
+        Manifest {
+            format: FORMAT,
+            id: "x".into(),
+            created_ms: 0,
+            version: "0".into(),
+            schema: 1,
+            host: "h".into(),
+            domains: Vec::new(),
+            head: 0,
+            recipients: Vec::new(),
+            files: vec![file],
+        }
+    }
+
+    fn entry(path: &str) -> Entry {
+        Entry { path: path.into(), bytes: 1, sha256: "0".repeat(64), sealed: None, written_ns: 0 }
+    }
+
+    fn read(manifest: &Manifest) -> Result<Manifest, BackupError> {
+        Manifest::read(&serde_json::to_vec(manifest).expect("JSON"), "x.json")
+    }
+
     #[test]
     fn a_path_that_leads_elsewhere_is_refused() {
-        let with = |path: &str| {
-            let file = Entry { path: path.into(), bytes: 1, sha256: "0".repeat(64), written_ns: 0 };
-            let manifest = Manifest {
-                format: FORMAT,
-                id: "x".into(),
-                created_ms: 0,
-                version: "0".into(),
-                schema: 1,
-                host: "h".into(),
-                domains: Vec::new(),
-                head: 0,
-                files: vec![file],
-            };
-            Manifest::read(&serde_json::to_vec(&manifest).expect("JSON"), "x.json")
-        };
-        assert!(with("store/CURRENT").is_ok());
-        assert!(with("secret.key").is_ok());
-        for bad in ["../x", "store/../../x", "/etc/passwd", "store/", "store/..", "tickets.key"] {
-            let read = with(bad);
-            assert!(bad == "store/" || read.is_err(), "{bad}: {read:?}");
+        for good in ["store/CURRENT", "secret.key"] {
+            assert_eq!(read(&manifest(entry(good))).expect(good), manifest(entry(good)));
         }
+        for bad in ["../x", "store/../../x", "/etc/passwd", "store/", "store/.", "store/..", "tickets.key"] {
+            let read = read(&manifest(entry(bad)));
+            assert!(read.is_err(), "{bad}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn a_later_format_and_names_that_are_no_checksums_are_refused() {
+        let sealed = |sha256: &str| {
+            let sealed = Some(Sealed { bytes: 300, sha256: sha256.into() });
+            let (format, recipients) = (FORMAT_SEALED, vec!["age1x".to_owned()]);
+            Manifest { format, recipients, ..manifest(Entry { sealed, ..entry("secret.key") }) }
+        };
+        let good = sealed(&"a".repeat(64));
+        assert_eq!(read(&good).expect("good"), good);
+        assert_eq!(good.files[0].object(), ("a".repeat(64).as_str(), 300));
+        assert!(read(&sealed("../../x")).is_err());
+        assert!(read(&manifest(Entry { sha256: "../x".into(), ..entry("secret.key") })).is_err());
+        for format in [0, FORMAT_SEALED + 1] {
+            let why = read(&Manifest { format, ..good.clone() }).expect_err("refused").to_string();
+            assert!(why.contains(&format!("its format is {format}, this version reads up to 2")), "{why}");
+        }
+        assert!(Manifest::read(b"{", "x.json").expect_err("no JSON").to_string().contains("x.json is no"));
     }
 }

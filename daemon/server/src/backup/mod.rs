@@ -8,19 +8,26 @@
 //!
 //! Table files never change, so a backup copies those that came since the last one, and the few small files
 //! that describe them. A backup holds what the store holds and `secret.key`; not the configuration, not
-//! certificates. Everything in it is readable by its owner only, and not encrypted.
+//! certificates. Everything in it is readable by its owner only, and encrypted if it is told to whom
+//! (`seal.rs`): then each object is a file of age under the checksum of what is encrypted, and the manifest,
+//! which names files and domains, is not.
+//!
+//! A backup may also be one stream (`stream.rs`).
 
 pub(crate) mod checkpoint;
 pub mod create;
 pub mod manifest;
 pub mod repository;
 pub mod restore;
+pub mod seal;
+pub mod stream;
 pub mod verify;
 
 pub use create::{Created, create};
 pub use manifest::{Entry, Manifest};
 pub use repository::Repository;
 pub use restore::restore;
+pub use seal::{Identities, Recipients};
 pub use verify::verify;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +36,8 @@ use std::path::{Path, PathBuf};
 pub const CHECKPOINT: &str = "checkpoint";
 /// The last backup, in the data directory, as JSON of [`Done`].
 pub const LAST: &str = "backup.json";
+/// What a stream's place is called in [`Done`].
+pub const STREAM: &str = "standard output";
 /// The server's secret, which goes with the accounts.
 pub const SECRET: &str = "secret.key";
 
@@ -55,7 +64,7 @@ pub enum BackupError {
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
 /// Blames a file.
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> BackupError + '_ {
+fn at(path: &Path) -> impl Fn(std::io::Error) -> BackupError + '_ {
     move |error| BackupError::Io { path: path.to_owned(), error }
 }
 
@@ -64,7 +73,7 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> BackupError + '_ {
 pub struct Done {
     /// Which.
     pub id: String,
-    /// The directory.
+    /// The directory, or that it was a stream.
     pub place: String,
     /// When the checkpoint was made; what was acknowledged before is in it.
     pub at_ms: u64,
@@ -72,6 +81,13 @@ pub struct Done {
     pub bytes: u64,
     /// Bytes that were copied; the others were there.
     pub new_bytes: u64,
+}
+
+impl Done {
+    /// It was a stream: where it went is not known here.
+    pub fn is_stream(&self) -> bool {
+        self.place == STREAM
+    }
 }
 
 /// The last backup of a data directory's store.

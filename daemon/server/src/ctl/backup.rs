@@ -1,13 +1,15 @@
 //! `godwitctl backup create|list|verify|restore`.
 use super::args::{Backup, Ctl};
 use super::backup_args::{Create, List, Restore, Verify};
+use super::backup_stream::{self, is_stream};
 use super::exit::Failed;
 use super::table::{bytes, table, time};
 use super::way::{self, Way};
 use super::{json, odd, print};
 use crate::admin::protocol::{Answer, Checkpoint, Request};
 use crate::backup::create::About;
-use crate::backup::{self, BackupError, Created, Done, Manifest, Repository};
+use crate::backup::verify::verify_by_restoring;
+use crate::backup::{self, BackupError, Created, Done, Identities, Manifest, Recipients, Repository};
 use crate::verify::whole_from;
 use godwit_store::schema::SCHEMA_VERSION;
 use std::io::{self, IsTerminal, Write};
@@ -30,6 +32,10 @@ impl From<BackupError> for Failed {
 }
 
 fn create(ctl: &Ctl, args: &Create) -> Result<(), Failed> {
+    let recipients = Recipients::new(&args.encrypt_to, &args.recipients_file)?;
+    if is_stream(&args.dir) {
+        return backup_stream::create(ctl, args, &recipients);
+    }
     let way = way::any(ctl)?;
     if let Way::Done(code) = way {
         return super::done(code);
@@ -37,7 +43,7 @@ fn create(ctl: &Ctl, args: &Create) -> Result<(), Failed> {
     // Before anything is asked of the daemon: a directory that cannot be written is the usual mistake.
     let repository = Repository::open(&args.dir, true)?;
     let Answer::Checkpoint(checkpoint) = way.call(Request::Checkpoint)? else { return Err(odd()) };
-    let made = copy(&repository, &checkpoint);
+    let made = copy(&repository, &checkpoint, &recipients);
     let done = made.as_ref().ok().map(|made| Done {
         id: made.manifest.id.clone(),
         place: std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone()).display().to_string(),
@@ -63,14 +69,22 @@ fn create(ctl: &Ctl, args: &Create) -> Result<(), Failed> {
     way.close()
 }
 
-fn copy(repository: &Repository, checkpoint: &Checkpoint) -> Result<Created, BackupError> {
-    let about = About {
+fn copy(
+    repository: &Repository,
+    checkpoint: &Checkpoint,
+    recipients: &Recipients,
+) -> Result<Created, BackupError> {
+    let (from, data_dir) = (&checkpoint.directory, &checkpoint.data_dir);
+    backup::create(repository, from, data_dir, &about(checkpoint), recipients, &mut progress("copied"))
+}
+
+pub(super) fn about(checkpoint: &Checkpoint) -> About {
+    About {
         at_ms: checkpoint.at_ms,
         domains: checkpoint.domains.clone(),
         head: checkpoint.head,
         schema: SCHEMA_VERSION,
-    };
-    backup::create(repository, &checkpoint.directory, &checkpoint.data_dir, &about, &mut progress("copied"))
+    }
 }
 
 fn list(args: &List) -> Result<(), Failed> {
@@ -86,9 +100,13 @@ fn list(args: &List) -> Result<(), Failed> {
 }
 
 fn verify(ctl: &Ctl, args: &Verify) -> Result<(), Failed> {
+    let identities = Identities::read(&args.identity)?;
+    if is_stream(&args.dir) {
+        return backup_stream::verify(args, &identities);
+    }
     let repository = Repository::open(&args.dir, false)?;
     let manifest = repository.manifest(args.id.as_deref())?;
-    let mut wrong = backup::verify(&repository, &manifest, &mut progress("read"))?;
+    let mut wrong = backup::verify(&repository, &manifest, &identities, &mut progress("read"))?;
     if args.restoring && wrong.is_empty() {
         // Without a configuration nothing is taken to have expired.
         let archive = way::config(&ctl.config)
@@ -96,13 +114,17 @@ fn verify(ctl: &Ctl, args: &Verify) -> Result<(), Failed> {
             .map(|config| crate::run::hub_settings(&config, [0; 32]).archive)
             .unwrap_or_default();
         let oldest = whole_from(&archive, (godwit_edge::clock::system())());
-        wrong =
-            backup::verify::verify_by_restoring(&repository, &manifest, oldest, &mut progress("restored"))?;
+        let mut progress = progress("restored");
+        wrong = verify_by_restoring(&repository, &manifest, oldest, &identities, &mut progress)?;
     }
     clear();
     if wrong.is_empty() {
         let (id, files, size) = (&manifest.id, manifest.files.len(), bytes(manifest.bytes()));
-        let how = if args.restoring { "restored and read: it" } else { "read:" };
+        let how = match (args.restoring, manifest.recipients.is_empty() || !identities.are_none()) {
+            (true, _) => "restored and read: it",
+            (false, true) => "read: it",
+            (false, false) => "read, encrypted as it is: it",
+        };
         let _ = writeln!(io::stderr(), "godwitctl: backup {id} ({files} files, {size}) {how} is whole");
         return Ok(());
     }
@@ -112,6 +134,7 @@ fn verify(ctl: &Ctl, args: &Verify) -> Result<(), Failed> {
 /// Done by whoever runs it, so that root can read a directory of backups that only root may read; what was
 /// restored then gets the data directory's owner.
 fn restore(ctl: &Ctl, args: &Restore) -> Result<(), Failed> {
+    let identities = Identities::read(&args.identity)?;
     let (into, served) = match &args.into {
         Some(into) => (into.clone(), None),
         None => {
@@ -121,9 +144,14 @@ fn restore(ctl: &Ctl, args: &Restore) -> Result<(), Failed> {
             (config.data_dir.clone(), Some(served))
         }
     };
-    let repository = Repository::open(&args.dir, false)?;
-    let manifest = repository.manifest(args.id.as_deref())?;
-    backup::restore(&repository, &manifest, &into, &mut progress("restored"))?;
+    let manifest = if is_stream(&args.dir) {
+        backup_stream::restore(args, &into, &identities)?
+    } else {
+        let repository = Repository::open(&args.dir, false)?;
+        let manifest = repository.manifest(args.id.as_deref())?;
+        backup::restore(&repository, &manifest, &into, &identities, &mut progress("restored"))?;
+        manifest
+    };
     clear();
     let owned = give_to_owner(&into);
     let mut out = io::stderr();
@@ -161,21 +189,24 @@ fn give_to_owner(into: &Path) -> io::Result<()> {
     all.iter().try_for_each(|path| chown(path, Some(owner.uid()), Some(owner.gid())))
 }
 
-/// Shows how far it is, on a terminal.
-fn progress(what: &'static str) -> impl FnMut(u64, u64) {
+/// Shows how far it is, on a terminal: in hundredths, or in steps of 16 MiB if the whole is not known.
+pub(super) fn progress(what: &'static str) -> impl FnMut(u64, u64) {
     let mut shown = None;
     move |done, of| {
         let mut out = io::stderr();
-        let percent = done.saturating_mul(100) / of.max(1);
-        if shown != Some(percent) && out.is_terminal() {
-            shown = Some(percent);
+        let (step, text) = match done.saturating_mul(100).checked_div(of) {
+            Some(percent) => (percent, format!("{percent} % of {}", bytes(of))),
+            None => (done >> 24, bytes(done)),
+        };
+        if shown != Some(step) && out.is_terminal() {
+            shown = Some(step);
             // Progress that cannot be shown is none.
-            let _ = write!(out, "\r{percent} % of {} {what}", bytes(of)).and_then(|()| out.flush());
+            let _ = write!(out, "\r{text} {what}").and_then(|()| out.flush());
         }
     }
 }
 
-fn clear() {
+pub(super) fn clear() {
     let mut out = io::stderr();
     if out.is_terminal() {
         let _ = write!(out, "\r\x1b[K").and_then(|()| out.flush());

@@ -11,6 +11,7 @@ mod archive_purge;
 pub mod args;
 mod backup;
 mod backup_args;
+mod backup_stream;
 mod doctor;
 mod doctor_args;
 mod exit;

@@ -2,7 +2,7 @@
 use super::finding::{Finding, Notes, unseen};
 use super::run::monotonic;
 use super::site::Site;
-use crate::backup::{BackupError, Entry, Manifest, Repository};
+use crate::backup::{BackupError, Done, Entry, Manifest, Repository};
 use godwit_store::schema::SCHEMA_VERSION;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -45,23 +45,52 @@ fn newest(site: &Site) -> Result<(Repository, Manifest), Lack> {
     Ok((repository, manifest))
 }
 
-pub(super) fn age(site: &Site) -> Finding {
-    let found = newest(site).map(|(_, manifest)| (manifest.id, manifest.created_ms));
-    // Who may not look at the backups still knows what the daemon noted.
-    let found = match (found, site.last_backup()) {
-        (Err(Lack::Hidden(_)), Some(noted)) => Ok((noted.id, noted.at_ms)),
-        (found, _) => found,
-    };
-    judge_age(&found, site.now_ms)
+/// The noted backup, if it was a stream and newer than what the directory holds. Who names a directory asks
+/// for that one alone.
+fn newer_stream(site: &Site, held: Option<&Manifest>) -> Option<Done> {
+    let asked_for_another = site.backups.is_some();
+    let noted = site.last_backup().filter(|noted| noted.is_stream() && !asked_for_another)?;
+    held.is_none_or(|held| held.created_ms < noted.at_ms).then_some(noted)
 }
 
-fn judge_age(newest: &Result<(String, u64), Lack>, now_ms: u64) -> Finding {
+/// What is known of the newest backup without looking into it.
+#[derive(Debug, Clone)]
+struct Known {
+    id: String,
+    at_ms: u64,
+    is_stream: bool,
+}
+
+impl From<Done> for Known {
+    fn from(done: Done) -> Known {
+        let is_stream = done.is_stream();
+        Known { id: done.id, at_ms: done.at_ms, is_stream }
+    }
+}
+
+pub(super) fn age(site: &Site) -> Finding {
+    let found = newest(site).map(|(_, manifest)| manifest);
+    let known = match (found, site.last_backup()) {
+        // Who may not look at the backups still knows what the daemon noted.
+        (Err(Lack::Hidden(_)), Some(noted)) => Ok(noted.into()),
+        (Err(Lack::None(why)), _) => newer_stream(site, None).map(Known::from).ok_or(Lack::None(why)),
+        (Err(lack), _) => Err(lack),
+        (Ok(held), _) => Ok(match newer_stream(site, Some(&held)) {
+            Some(stream) => stream.into(),
+            None => Known { id: held.id, at_ms: held.created_ms, is_stream: false },
+        }),
+    };
+    judge_age(&known, site.now_ms)
+}
+
+fn judge_age(newest: &Result<Known, Lack>, now_ms: u64) -> Finding {
     let mut notes = Notes::default();
     let mut good = String::new();
     match newest {
-        Ok((id, at_ms)) => {
+        Ok(Known { id, at_ms, is_stream }) => {
             let age = now_ms.saturating_sub(*at_ms);
-            let line = format!("{id} is {} hours old", age / HOUR_MS);
+            let stream = if *is_stream { ", a stream" } else { "" };
+            let line = format!("{id} is {} hours old{stream}", age / HOUR_MS);
             match age {
                 TOO_LATE_MS.. => notes.red("old", line.clone(), MAKE),
                 LATE_MS.. => notes.yellow("old", line.clone(), MAKE),
@@ -93,10 +122,18 @@ struct Content {
     wrong: Vec<String>,
     /// Files whose checksum was compared.
     read: usize,
+    /// To how many keys it is encrypted.
+    recipients: usize,
 }
 
 pub(super) fn content(site: &Site) -> Finding {
-    let (repository, manifest) = match newest(site) {
+    let found = newest(site);
+    let held = found.as_ref().map(|(_, manifest)| manifest);
+    let is_hidden_or_bad = matches!(held, Err(Lack::Hidden(_) | Lack::Bad(_)));
+    if let Some(stream) = newer_stream(site, held.ok()).filter(|_| !is_hidden_or_bad) {
+        return elsewhere(&stream.id);
+    }
+    let (repository, manifest) = match found {
         Ok(found) => found,
         Err(Lack::Hidden(why)) => return unseen(why, super::daemon::AS_ROOT),
         Err(Lack::None(_) | Lack::Bad(_)) => {
@@ -108,6 +145,12 @@ pub(super) fn content(site: &Site) -> Finding {
     let config = site.config.as_ref();
     let served = config.map(|config| config.domains.iter().map(ToString::to_string).collect());
     judge_content(&look(&repository, &manifest, served.unwrap_or_default(), u64::from_le_bytes(random)))
+}
+
+/// A stream cannot be looked at from here.
+fn elsewhere(id: &str) -> Finding {
+    let found = format!("{id} was a stream: whether it arrived whole cannot be seen here");
+    unseen(found, "where it arrived: godwitctl backup verify - < FILE")
 }
 
 /// All files are looked for; from a random one on, some are read.
@@ -124,7 +167,7 @@ fn look(repository: &Repository, manifest: &Manifest, served: Vec<String>, rando
     let mut bytes = 0;
     for file in manifest.files.iter().cycle().skip(first).take(count) {
         let Some(right) = is_right(repository, file, READ_BYTES_MAX.saturating_sub(bytes)) else { continue };
-        bytes += file.bytes;
+        bytes += file.object().1;
         read += 1;
         if !right {
             wrong.push(file.path.clone());
@@ -142,19 +185,21 @@ fn look(repository: &Repository, manifest: &Manifest, served: Vec<String>, rando
         missing,
         wrong,
         read,
+        recipients: manifest.recipients.len(),
     }
 }
 
 /// Compares a file's checksum; nothing if the file is not there, or too large for this.
 fn is_right(repository: &Repository, file: &Entry, bytes_max: u64) -> Option<bool> {
-    let object = repository.object(file).filter(|_| file.bytes <= bytes_max)?;
+    let (name, bytes) = file.object();
+    let object = repository.object(file).filter(|_| bytes <= bytes_max)?;
     // One that cannot be read cannot be restored.
-    Some(crate::backup::repository::checksum(&object).is_ok_and(|sum| sum == file.sha256))
+    Some(crate::backup::repository::checksum(&object).is_ok_and(|sum| sum == name))
 }
 
 fn judge_content(facts: &Content) -> Finding {
     let mut notes = Notes::default();
-    let Content { id, schema, domains, served, files, missing, wrong, read } = facts;
+    let Content { id, schema, domains, served, files, missing, wrong, read, recipients } = facts;
     let remedy = "make another: systemctl start godwit-backup; godwitctl backup verify DIR reads all of one";
     let shown = |files: &[String]| files.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>().join(", ");
     if !missing.is_empty() {
@@ -175,7 +220,13 @@ fn judge_content(facts: &Content) -> Finding {
         let text = format!("{id} is of {}, which is not served here", strange.join(", "));
         notes.yellow("domain", text, "name the directory of this box's backups: --backups DIR");
     }
-    notes.finish(format!("{id}: all {files} files are there, {read} with the right checksum"))
+    let sealed = match recipients {
+        0 => String::new(),
+        count => {
+            format!("; encrypted to {count} keys, which only godwitctl backup verify --identity can try")
+        }
+    };
+    notes.finish(format!("{id}: all {files} files are there, {read} with the right checksum{sealed}"))
 }
 
 #[cfg(test)]
@@ -185,11 +236,15 @@ mod tests {
 
     #[test]
     fn no_backup_and_an_old_one_are_red() {
-        let judge = |hours: u64| judge_age(&Ok(("x".into(), 100 * HOUR_MS)), (100 + hours) * HOUR_MS).level;
+        let known = |is_stream| Ok(Known { id: "x".into(), at_ms: 100 * HOUR_MS, is_stream });
+        let judge = |hours: u64| judge_age(&known(false), (100 + hours) * HOUR_MS).level;
         assert_eq!(judge(3), Level::Green);
+        let stream = judge_age(&known(true), 103 * HOUR_MS);
+        assert_eq!((stream.level, stream.found.as_str()), (Level::Green, "x is 3 hours old, a stream"));
+        assert_eq!(judge_age(&known(true), 180 * HOUR_MS).causes, ["old"]);
         assert_eq!(judge(30), Level::Yellow);
         assert_eq!(judge(80), Level::Red);
-        assert_eq!(judge_age(&Ok(("x".into(), 100 * HOUR_MS)), HOUR_MS).causes, ["future"]);
+        assert_eq!(judge_age(&known(false), HOUR_MS).causes, ["future"]);
         assert_eq!(judge_age(&Err(Lack::None("none".into())), 0).level, Level::Red);
         assert_eq!(judge_age(&Err(Lack::Bad("bad".into())), 0).level, Level::Red);
         assert_eq!(judge_age(&Err(Lack::Hidden("denied".into())), 0).causes, ["unseen"]);
@@ -206,8 +261,13 @@ mod tests {
             missing: Vec::new(),
             wrong: Vec::new(),
             read: 3,
+            recipients: 0,
         };
         assert_eq!(judge_content(&good).level, Level::Green);
+        let sealed = judge_content(&Content { recipients: 2, ..good.clone() });
+        assert_eq!(sealed.level, Level::Green);
+        assert!(sealed.found.ends_with("to 2 keys, which only godwitctl backup verify --identity can try"));
+        assert_eq!(elsewhere("x").causes, ["unseen"]);
         let missing = Content { missing: vec!["store/CURRENT".into()], ..good.clone() };
         assert_eq!(judge_content(&missing).causes, ["missing"]);
         let wrong = Content { wrong: vec!["store/000009.sst".into()], ..good.clone() };

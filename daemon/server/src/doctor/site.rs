@@ -122,8 +122,8 @@ impl Site {
     /// Where backups are: what was told, or where the last one went, or the usual place.
     pub fn backups(&self) -> PathBuf {
         let told = self.backups.clone();
-        let last = || Some(PathBuf::from(self.last_backup()?.place));
-        told.or_else(last).unwrap_or_else(|| BACKUPS.into())
+        let last = || self.last_backup().filter(|last| !last.is_stream());
+        told.or_else(|| Some(PathBuf::from(last()?.place))).unwrap_or_else(|| BACKUPS.into())
     }
 
     /// The last backup that was noted.
