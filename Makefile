@@ -10,7 +10,7 @@ export PATH := $(GODWIT_CACHE)/cargo/bin:$(HOME)/.cargo/bin:$(ccache)$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: run test test-ansible deps build release deb generate lint audit fuzz-short e2e
-.PHONY: perf bench upgrade-scale scale sim sim-seed sim-planted crash image test-image clean help
+.PHONY: perf bench upgrade-scale scale backup-scale sim sim-seed sim-planted crash image test-image clean help
 
 run:        ## install what is missing, build, start a server for `localhost`; Ctrl-C stops it
 	@tests/bin/deps build
@@ -80,6 +80,10 @@ scale:      ## figures at many sizes, logins of each kind, twice the knee, a sto
 	@tests/bin/deps bench
 	cargo build --release --quiet -p godwit-server -p godwit-load
 	$(GODWIT_CACHE)/bench-venv/bin/python tests/perf/scale.py $(if $(PARTS),--parts $(PARTS))
+
+backup-scale: ## backup and restoring of a large store, under a light load; MESSAGES=1000000
+	cargo build --release --quiet -p godwit-server -p godwit-load
+	python3 tests/perf/backup.py --messages $(or $(MESSAGES),1000000)
 
 crash:      ## kills and power losses under load, nothing acknowledged may be lost; KILLS=200 for a full run
 	@tests/bin/suites crash

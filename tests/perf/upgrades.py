@@ -80,14 +80,14 @@ PEERS = {"godwit": UpgradedGodwit, "prosody": restarted(Prosody), "ejabberd": re
 class Load:
     """One run of the load generator's `failover`, until it is told to end."""
 
-    def __init__(self, peer, name, first, pairs, messages):
+    def __init__(self, peer, name, first, pairs, messages, options=()):
         self.lines, self.go_on = peer.dir / f"{name}.json", peer.dir / f"{name}.go"
         self.lines.unlink(missing_ok=True)
         self.go_on.touch()
         self.log = open(peer.dir / f"{name}.log", "w")
         command = [str(programs() / "godwit-load"), "--addr", f"127.0.0.1:{peer.port}", "--rate", "300"]
-        command += ["--processes", "2", "--first", str(first), "--json", str(self.lines), "failover"]
-        command += ["--pairs", str(pairs), "--messages", str(messages), "--seconds", "86400"]
+        command += ["--processes", "2", "--first", str(first), "--json", str(self.lines), *options]
+        command += ["failover", "--pairs", str(pairs), "--messages", str(messages), "--seconds", "86400"]
         command += ["--while", str(self.go_on)]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
 
