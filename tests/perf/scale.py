@@ -29,9 +29,16 @@ RUN_SECONDS_MAX = 600
 CHATTING = 200
 CHAT = ["--pairs", str(CHATTING // 2), "--sm", "--seconds", "8", "--warmup", "3"]
 BURST_REST_SECONDS = 60
+SETTLE_SECONDS = 3
 PARTS = ["sessions", "archives", "logins", "burst", "overload", "storm"]
 # The archive is filled by so many pairs.
 FILLING_PAIRS = 100
+
+
+def start(peer):
+    """Starts it, and lets it settle: what it needs at its start is not what sessions need."""
+    peer.start()
+    time.sleep(SETTLE_SECONDS)
 
 
 class Runs:
@@ -82,7 +89,7 @@ def wait_for(lines, phase, process):
 
 def sessions(peer, count):
     """All figures with so many sessions, CHATTING of them busy."""
-    peer.start()
+    start(peer)
     runs = Runs(peer)
     held = ["--sessions", count - CHATTING, "--settle", 5]
     idle, lines = runs.begin(
@@ -91,7 +98,7 @@ def sessions(peer, count):
     # The keepalives alone first; then beside the chat.
     phases = runs.end(idle, lines)
     peer.stop()
-    peer.start()
+    start(peer)
     idle, lines = runs.begin(
         "idle", *held, "--hold", 20, options=["--processes", "2", "--first", str(CHATTING)]
     )
@@ -129,7 +136,7 @@ def fill(runs, count):
 
 def archives(peer, counts):
     """[figures] with so many rows in the archive of 200 accounts, fewest first."""
-    peer.start()
+    start(peer)
     runs, have, found = Runs(peer), 0, []
     for count in counts:
         fill(runs, count - have)
@@ -160,7 +167,7 @@ def archives(peer, counts):
 
 def logins(peer, count=2000):
     """CPU of the server for a login of each kind, µs."""
-    peer.start()
+    start(peer)
     runs = Runs(peer)
 
     def storm(*options, resume=()):
@@ -179,7 +186,7 @@ def logins(peer, count=2000):
 
 def burst(peer):
     """Memory before a burst of 100 pairs × 1,000 messages, at most, and a minute later; of two bursts."""
-    peer.start()
+    start(peer)
     runs, found = Runs(peer), []
     for _ in range(2):
         before = resident(peer)
@@ -192,7 +199,7 @@ def burst(peer):
 
 def overload(peer):
     """The knee, and twice as much."""
-    peer.start()
+    start(peer)
     ramp = ["ramp", "--from", 10000, "--factor", 1.5, "--step", 5, "--refine", 3, "--overload", 2]
     settle = Runs(peer).run(*ramp)["ramp.settle"]
     peer.stop()
@@ -201,7 +208,7 @@ def overload(peer):
 
 def storm(peer, count):
     """kill -9 under so many sessions; how long until all are back."""
-    peer.start()
+    start(peer)
     runs = Runs(peer)
     begun = runs.begin(
         "login-storm", "--sessions", count, "--resume", "--await-cut", options=["--processes", "2"]
