@@ -30,6 +30,8 @@ CHATTING = 200
 CHAT = ["--pairs", str(CHATTING // 2), "--sm", "--seconds", "8", "--warmup", "3"]
 BURST_REST_SECONDS = 60
 SETTLE_SECONDS = 3
+# A run that is over with its last message, whenever that is.
+FOR_ALL_SECONDS = 600
 PARTS = ["sessions", "archives", "logins", "burst", "overload", "storm"]
 # The archive is filled by so many pairs.
 FILLING_PAIRS = 100
@@ -130,7 +132,17 @@ def fill(runs, count):
     """So many rows more in the archive: each message has two, the sender's and the recipient's."""
     each = max(1, count // 2 // FILLING_PAIRS)
     runs.run(
-        "chat", "--pairs", FILLING_PAIRS, "--window", 16, "--messages", each, "--seconds", 0, "--warmup", 0
+        "chat",
+        "--pairs",
+        FILLING_PAIRS,
+        "--window",
+        16,
+        "--messages",
+        each,
+        "--seconds",
+        FOR_ALL_SECONDS,
+        "--warmup",
+        0,
     )
 
 
@@ -190,7 +202,9 @@ def burst(peer):
     runs, found = Runs(peer), []
     for _ in range(2):
         before = resident(peer)
-        chat = runs.run("chat", "--window", 16, "--pairs", 100, "--messages", 1000, "--seconds", 0)["chat"]
+        chat = runs.run(
+            "chat", "--window", 16, "--pairs", 100, "--messages", 1000, "--seconds", FOR_ALL_SECONDS
+        )["chat"]
         time.sleep(BURST_REST_SECONDS)
         found.append({"before": before, "most": chat["server"]["rss_max"], "after": resident(peer)})
     peer.stop()
