@@ -19,9 +19,9 @@ SYSUPDATE = """#!/bin/sh
 set -eu
 cd /var/lib/godwit-update
 sha256sum --check --quiet --ignore-missing SHA256SUMS
-set -- godwit_*_*.root.zst godwit_*_*.verity.zst SHA256SUMS.gpg
+set -- godwit_*_*.root.gz godwit_*_*.verity.gz SHA256SUMS.gpg
 [ -e "$1" ] && [ -e "$2" ] && [ -e "$3" ]
-version=$(ls godwit_*.efi.zst | sed 's/godwit_//; s/[.]efi[.]zst//')
+version=$(ls godwit_*.efi.gz | sed 's/godwit_//; s/[.]efi[.]gz//')
 [ -e /etc/falls-back ] || sed -i "s/^IMAGE_VERSION=.*/IMAGE_VERSION=$version/" /usr/lib/os-release
 """
 # The tests' own way in, and what nspawn cannot do: limits of the kernel.
@@ -38,7 +38,7 @@ systemd-tmpfiles --create /usr/lib/tmpfiles.d/godwit-image.conf
 cp /root/.ssh/authorized_keys /var/lib/operator/authorized_keys
 mkdir -p /var/lib/ssh && cp /etc/ssh/ssh_host_ed25519_key /var/lib/ssh/
 echo 'IMAGE_VERSION="1.0"' >>/usr/lib/os-release
-chmod 755 /usr/lib/godwit/ssh-command /usr/lib/systemd/systemd-sysupdate
+chmod 755 /usr/lib/godwit/ssh-command /usr/lib/godwit/update /usr/lib/systemd/systemd-sysupdate
 systemctl daemon-reload
 systemctl enable --now godwit-operator-reboot.path godwit-operator-update.path
 systemctl restart ssh
@@ -62,6 +62,7 @@ def into_image(host):
     units = EXTRA / "usr/lib/systemd/system"
     for name in ("godwit-operator-reboot.path", "godwit-operator-update.path", "godwit-update.service"):
         host.put(units / name, f"/usr/lib/systemd/system/{name}")
+    host.put(EXTRA / "usr/lib/godwit/update", "/usr/lib/godwit/update")
     host.put(EXTRA / "usr/lib/tmpfiles.d/godwit-image.conf", "/usr/lib/tmpfiles.d/godwit-image.conf")
     (root / "etc/ssh/sshd_config").write_text(SSHD + (EXTRA / "etc/ssh/sshd_config").read_text())
     command = (EXTRA / "usr/lib/godwit/ssh-command").read_text().removeprefix("#!/bin/sh\n")
@@ -84,8 +85,8 @@ def version_of(host):
 def made(directory, version):
     """A directory as `make image` leaves it, but for what is in the files."""
     directory.mkdir()
-    names = [f"godwit_{version}_{16 * 'a'}.root.zst", f"godwit_{version}_{16 * 'b'}.verity.zst"]
-    for name in [*names, f"godwit_{version}.efi.zst"]:
+    names = [f"godwit_{version}_{16 * 'a'}.root.gz", f"godwit_{version}_{16 * 'b'}.verity.gz"]
+    for name in [*names, f"godwit_{version}.efi.gz"]:
         (directory / name).write_text(f"{name}\n" * 1000)
     (directory / "SHA256SUMS").write_text(run("sha256sum", *names, cwd=directory))
     (directory / "SHA256SUMS.gpg").write_text("a signature\n")
@@ -123,7 +124,7 @@ def test_boxes_of_the_image_are_updated_one_by_one_until_one_falls_back(fabric):
     assert [version_of(host) for host in hosts] == ["1.1"] * 3
     assert "version 1.1 serves" in again.output
 
-    (directory / "SHA256SUMS").write_text("0" * 64 + f"  godwit_1.1_{16 * 'a'}.root.zst\n")
+    (directory / "SHA256SUMS").write_text("0" * 64 + f"  godwit_1.1_{16 * 'a'}.root.gz\n")
     refused = play("image_update", where, good=False)
     assert "did NOT match" in refused.output
     run("rm", str(directory / "SHA256SUMS.gpg"))
