@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from perf.bench import machine  # noqa: E402
-from perf.peers import Godwit, PeerError, programs  # noqa: E402
+from perf.peers import Godwit, PeerError, programs, run  # noqa: E402
 from perf.scale_report import write  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -48,10 +48,11 @@ class Runs:
 
     def __init__(self, peer):
         self.peer = peer
+        self.ctl = [str(programs() / "godwitctl"), "--config", str(peer.config)]
 
     def command(self, lines, options, arguments):
         """What is started; the phases go to the file `lines`."""
-        ctl = ["--godwitctl", str(programs() / "godwitctl"), "--config", str(self.peer.config)]
+        ctl = ["--godwitctl", *self.ctl]
         address = ["--addr", f"127.0.0.1:{self.peer.port}", "--server-pid", str(self.peer.process.pid)]
         return [str(programs() / "godwit-load"), *address, *ctl, "--json", str(lines), *options, *arguments]
 
@@ -131,19 +132,8 @@ def chat_figures(chat):
 def fill(runs, count):
     """So many rows more in the archive: each message has two, the sender's and the recipient's."""
     each = max(1, count // 2 // FILLING_PAIRS)
-    runs.run(
-        "chat",
-        "--pairs",
-        FILLING_PAIRS,
-        "--window",
-        16,
-        "--messages",
-        each,
-        "--seconds",
-        FOR_ALL_SECONDS,
-        "--warmup",
-        0,
-    )
+    how_many = ["--pairs", FILLING_PAIRS, "--messages", each, "--seconds", FOR_ALL_SECONDS]
+    runs.run("chat", "--window", 16, *how_many)
 
 
 def archives(peer, counts):
@@ -152,14 +142,7 @@ def archives(peer, counts):
     runs, have, found = Runs(peer), 0, []
     for count in counts:
         fill(runs, count - have)
-        rows = json.loads(
-            subprocess.run(
-                [str(programs() / "godwitctl"), "--config", str(peer.config), "status", "--json"],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-        )["archive"]["rows"]
+        rows = json.loads(run([*runs.ctl, "status", "--json"]))["archive"]["rows"]
         pages = runs.run("mam", "--sessions", 100, "--archive", 0, "--queries", 50)["mam.pages"]
         chat = runs.run("chat", "--window", 1, *CHAT)["chat"]
         # What the chat and the warm-up added.

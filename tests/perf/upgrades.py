@@ -14,7 +14,6 @@ first session lost until all were back; memory. The clients run on the same core
 
 import argparse
 import json
-import subprocess
 import sys
 import threading
 import time
@@ -22,9 +21,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from harness.load import Failover  # noqa: E402
 from harness.versions import with_version  # noqa: E402
 from perf.ejabberd import Ejabberd  # noqa: E402
-from perf.peers import Godwit, PeerError, Prosody, programs, run  # noqa: E402
+from perf.peers import Godwit, Prosody, programs, run  # noqa: E402
 
 LOGIN_SECONDS_MAX = 900
 BACK_SECONDS_MAX = 600
@@ -77,45 +77,17 @@ def restarted(kind):
 PEERS = {"godwit": UpgradedGodwit, "prosody": restarted(Prosody), "ejabberd": restarted(Ejabberd)}
 
 
-class Load:
-    """One run of the load generator's `failover`, until it is told to end."""
+class Load(Failover):
+    """Two processes of it, against any server."""
+
+    login_seconds_max = LOGIN_SECONDS_MAX
+    end_seconds_max = BACK_SECONDS_MAX
+    load_seconds_max = 86_400
 
     def __init__(self, peer, name, first, pairs, messages, options=()):
-        self.lines, self.go_on = peer.dir / f"{name}.json", peer.dir / f"{name}.go"
-        self.lines.unlink(missing_ok=True)
-        self.go_on.touch()
-        self.log = open(peer.dir / f"{name}.log", "w")
         command = [str(programs() / "godwit-load"), "--addr", f"127.0.0.1:{peer.port}", "--rate", "300"]
-        command += ["--processes", "2", "--first", str(first), "--json", str(self.lines), *options]
-        command += ["failover", "--pairs", str(pairs), "--messages", str(messages), "--seconds", "86400"]
-        command += ["--while", str(self.go_on)]
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
-
-    def phases(self):
-        """Those that are over, by name."""
-        lines = self.lines.read_text().splitlines() if self.lines.exists() else []
-        return {phase["phase"]: phase for phase in map(json.loads, lines)}
-
-    def until_online(self):
-        """All sessions are there."""
-        deadline = time.monotonic() + LOGIN_SECONDS_MAX
-        while "failover.login" not in self.phases():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise PeerError(f"the load generator: {Path(self.log.name).read_text()[-2000:]}")
-            time.sleep(0.2)
-
-    def end(self):
-        """What it counted; it waits until all are back and have everything."""
-        self.go_on.unlink()
-        self.process.wait(BACK_SECONDS_MAX)
-        return self.phases()["failover"]
-
-    def close(self):
-        """Ends it, whatever it does."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self.log.close()
+        command += ["--processes", "2", "--first", str(first), *options]
+        super().__init__(peer.dir, name, command, pairs, messages)
 
 
 class Memory(threading.Thread):

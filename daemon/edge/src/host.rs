@@ -35,7 +35,7 @@ pub trait ShardHost: godwit_session::Host {
     fn admit(&mut self, peer: IpAddr, entry: Entry) -> bool;
     /// So much that was read is under way that nothing more should be read from open connections just now.
     /// What was read before is done sooner for it.
-    fn crowded(&self) -> bool {
+    fn is_crowded(&self) -> bool {
         false
     }
     /// A connection was admitted.

@@ -64,10 +64,8 @@ pub struct Shard<H: ShardHost> {
     pub(crate) core: Core<H>,
     stopping: Option<Stopping>,
     trim_at: Millis,
-    /// Open connections were left unread in this turn, because the host had enough to do.
-    crowded: bool,
-    /// When somebody in line was last read from, or nobody was in line.
-    read_at: Millis,
+    /// Open connections are left unread, because the host has enough to do: since when nobody was read from.
+    unread_since: Option<Millis>,
     pub(crate) hold: Hold,
     pub(crate) adoption: Option<Adoption>,
 }
@@ -122,8 +120,7 @@ impl<H: ShardHost> Shard<H> {
             core,
             stopping: None,
             trim_at: now + TRIM_MS,
-            crowded: false,
-            read_at: now,
+            unread_since: None,
             hold: Hold::None,
             adoption: None,
         };
@@ -195,13 +192,14 @@ impl<H: ShardHost> Shard<H> {
         let (knocked, accept_again) = if open { self.doors.waiting(&self.core.stage) } else { (false, None) };
         let telling = self.stopping.as_ref().is_some_and(|stopping| stopping.told < self.conns.span());
         let core = &self.core;
-        let ready = !core.ready.is_empty() && !self.crowded;
-        let busy = ready || !core.shaking.is_empty() || !core.outputs.is_empty();
+        let ready = !core.ready.is_empty();
+        let busy =
+            ready && self.unread_since.is_none() || !core.shaking.is_empty() || !core.outputs.is_empty();
         if busy || knocked || telling || !self.notes.is_empty() || !self.inbox.may_sleep() {
             return 0;
         }
         let stop = self.stopping.as_ref().map(|stopping| stopping.deadline);
-        let unread = (self.crowded && !core.ready.is_empty()).then_some(core.now + CROWDED_MS);
+        let unread = ready.then_some(core.now + CROWDED_MS);
         let next =
             [core.wheel.next(), core.host.deadline(), accept_again, stop, unread].into_iter().flatten().min();
         next.map_or(HEARTBEAT_MS_MAX, |next| next.saturating_sub(core.now).min(HEARTBEAT_MS_MAX))
@@ -294,18 +292,16 @@ impl<H: ShardHost> Shard<H> {
     /// much under way, the rest of the line waits in the kernel, and is first when there is room.
     fn read(&mut self) {
         let shaking = self.core.shaking.len().min(self.core.limits.handshakes_per_turn_max);
-        let overdue = self.core.now >= self.read_at + UNREAD_MS_MAX;
-        self.crowded = false;
-        if self.core.ready.is_empty() {
-            self.read_at = self.core.now;
-        }
+        let now = self.core.now;
+        let mut since = self.unread_since.take();
+        let overdue = since.is_some_and(|since| now >= since + UNREAD_MS_MAX);
         for _ in 0..self.core.ready.len() {
-            if !overdue && self.core.host.crowded() {
-                self.crowded = true;
+            if !overdue && self.core.host.is_crowded() {
+                self.unread_since = since.or(Some(now));
                 self.core.stats.crowded.add(1);
                 break;
             }
-            self.read_at = self.core.now;
+            since = None;
             self.read_next(|core| &mut core.ready);
         }
         for _ in 0..shaking {

@@ -20,7 +20,7 @@ const SPAN: Duration = Duration::from_millis(50);
 const SYNC_SPAN: Duration = Duration::from_secs(5);
 
 /// Measures, and gives the limit. Times are from one beginning.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pace {
     span_from: Duration,
     committed: usize,
@@ -28,6 +28,20 @@ pub(crate) struct Pace {
     sync_before: Option<Duration>,
     sync: Option<Duration>,
     limit: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        let never = Duration::ZERO;
+        Pace {
+            span_from: never,
+            committed: 0,
+            sync_span_from: never,
+            sync_before: None,
+            sync: None,
+            limit: LIMIT_MIN,
+        }
+    }
 }
 
 impl Pace {
@@ -47,7 +61,7 @@ impl Pace {
         if now.saturating_sub(self.sync_span_from) >= SYNC_SPAN {
             (self.sync_before, self.sync_span_from) = (self.sync.take(), now);
         }
-        self.limit.max(LIMIT_MIN)
+        self.limit
     }
 
     /// The rate of this span times the time that is worth waiting.

@@ -138,7 +138,6 @@ impl<C> Queue<C> {
             now: self.len() as u64,
             most: self.queued_most.load(Ordering::Relaxed),
             max: self.max as u64,
-            limit: self.limit.load(Ordering::Relaxed) as u64,
         }
     }
 

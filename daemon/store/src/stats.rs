@@ -35,8 +35,6 @@ pub struct Stats {
     pub queued_most: u64,
     /// The most there may be.
     pub queue_max: u64,
-    /// With so many no more should be read from clients for the moment: it would only wait.
-    pub queue_limit: u64,
 }
 
 impl Default for Stats {
@@ -52,7 +50,6 @@ pub(crate) struct Queued {
     pub(crate) now: u64,
     pub(crate) most: u64,
     pub(crate) max: u64,
-    pub(crate) limit: u64,
 }
 
 /// Whether writes succeed.
@@ -119,7 +116,6 @@ impl Counters {
             queued: queued.now,
             queued_most: queued.most,
             queue_max: queued.max,
-            queue_limit: queued.limit,
         }
     }
 

@@ -104,7 +104,7 @@ impl ShardHost for Toy {
     fn admit(&mut self, _: IpAddr, _: Entry) -> bool {
         self.admit
     }
-    fn crowded(&self) -> bool {
+    fn is_crowded(&self) -> bool {
         self.seen.lock().unwrap().crowded
     }
     fn opened(&mut self, at: ConnId, peer: IpAddr, _: Entry) {

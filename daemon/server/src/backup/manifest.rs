@@ -7,6 +7,9 @@ pub const FORMAT: u32 = 1;
 /// The same with encrypted files, which the first version did not know.
 pub const FORMAT_SEALED: u32 = 2;
 
+/// Longest manifest read, in bytes: a million files.
+pub(super) const BYTES_MAX: u64 = 256 << 20;
+
 /// A backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {

@@ -1,6 +1,6 @@
 //! The directory of backups: objects by checksum, manifests by id. Everything is written under another name,
 //! synced, and then renamed.
-use super::manifest::Sealed;
+use super::manifest::{BYTES_MAX as MANIFEST_BYTES_MAX, Sealed};
 use super::{BackupError, Entry, Identities, Manifest, Progress, Recipients, at};
 use aws_lc_rs::digest::{Context, SHA256};
 use rustix::fs::{FlockOperation, flock};
@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 
 /// Bytes copied at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Longest manifest read, in bytes: a million files.
-const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
 /// Where a backup is restored to see whether it can be: content that may be encrypted otherwise.
 pub(super) const SCRATCH: &str = "verify.partial";

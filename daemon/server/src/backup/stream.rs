@@ -1,7 +1,7 @@
 //! A backup as one stream: a tar archive of its files, with the manifest as the last one. What ends before it
 //! is no backup. `tar` reads it too; if it is encrypted, after `age -d`.
 use super::create::{About, files, free_id};
-use super::manifest::is_plain;
+use super::manifest::{BYTES_MAX as MANIFEST_BYTES_MAX, is_plain};
 use super::repository::{Digest, Hashing, counter, pour, private_file};
 use super::{BackupError, Entry, Manifest, Progress, at};
 use std::collections::HashMap;
@@ -11,8 +11,6 @@ use std::path::Path;
 
 /// Files in a stream.
 const FILES_MAX: usize = 1_000_000;
-/// Longest manifest, in bytes.
-const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 /// What the manifest is called, behind its id.
 const MANIFEST_END: &str = ".json";
 

@@ -5,6 +5,7 @@
 //! the sealed memory that they are put together in. Neither is larger than what it describes. `execve` then
 //! frees the old process, so that the next one has room to build the same again.
 
+use crate::limits::{CGROUPS, cgroup_number, cgroups};
 use std::fs;
 use std::path::Path;
 
@@ -29,8 +30,7 @@ impl Room {
         let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
         let machine = machine.map(|free| Room { free, of: "this machine".into() });
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let root = Path::new("/sys/fs/cgroup");
-        machine.into_iter().chain(groups(&own, root)).min_by_key(|room| room.free)
+        machine.into_iter().chain(groups(&own, Path::new(CGROUPS))).min_by_key(|room| room.free)
     }
 
     /// Says what is missing.
@@ -55,14 +55,11 @@ fn available(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Of each control group (version 2) with a limit, from the process's own up: what is left, page cache that
-/// can go included.
-fn groups<'a>(own: &str, root: &'a Path) -> impl Iterator<Item = Room> + use<'a> {
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/")).map(|path| root.join(path));
-    let up: Vec<_> = path.iter().flat_map(|path| path.ancestors().map(Path::to_owned)).collect();
-    up.into_iter().take_while(move |group| group.starts_with(root)).filter_map(|group| {
-        let number = |name: &str| fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
-        let (max, current) = (number("memory.max")?, number("memory.current")?);
+/// Of each control group with a limit, from the process's own up: what is left, page cache that can go
+/// included.
+fn groups(own: &str, root: &Path) -> impl Iterator<Item = Room> + use<> {
+    cgroups(own, root).into_iter().filter_map(|group| {
+        let (max, current) = (cgroup_number(&group, "memory.max")?, cgroup_number(&group, "memory.current")?);
         let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
         let cache = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse().ok());
         let used = current.saturating_sub(cache.unwrap_or(0));

@@ -15,7 +15,7 @@ pub use verify::{Found, Sources, State, Verdict, kernel_line, verify};
 
 use serde::Serialize;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What limits are derived from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -46,10 +46,22 @@ fn memory_bytes() -> u64 {
 /// The tightest memory.max from a process's control group up to the root.
 pub(crate) fn cgroup_memory_max(cgroup_file: &str) -> Option<u64> {
     let own = fs::read_to_string(cgroup_file).ok()?;
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let groups = Path::new("/sys/fs/cgroup").join(path);
-    let limits = groups.ancestors().take_while(|dir| dir.starts_with("/sys/fs/cgroup"));
-    limits.filter_map(|dir| fs::read_to_string(dir.join("memory.max")).ok()?.trim().parse().ok()).min()
+    cgroups(&own, Path::new(CGROUPS)).iter().filter_map(|group| cgroup_number(group, "memory.max")).min()
+}
+
+/// Where control groups are.
+pub(crate) const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// A process's control group (version 2), as its file `cgroup` names it, and those above it up to the root.
+pub(crate) fn cgroups(own: &str, root: &Path) -> Vec<PathBuf> {
+    let path = own.lines().find_map(|line| line.strip_prefix("0::/")).map(|path| root.join(path));
+    let up = path.iter().flat_map(|path| path.ancestors());
+    up.take_while(|group| group.starts_with(root)).map(Path::to_owned).collect()
+}
+
+/// A file of a control group that holds one number; `None` without that, or without a limit.
+pub(crate) fn cgroup_number(group: &Path, name: &str) -> Option<u64> {
+    fs::read_to_string(group.join(name)).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

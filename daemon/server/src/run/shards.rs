@@ -81,7 +81,7 @@ impl ShardHost for Server {
     fn admit(&mut self, _: IpAddr, _: Entry) -> bool {
         true
     }
-    fn crowded(&self) -> bool {
+    fn is_crowded(&self) -> bool {
         self.state.hub().is_crowded()
     }
     fn opened(&mut self, at: ConnId, peer: IpAddr, _: Entry) {
