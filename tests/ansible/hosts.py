@@ -19,7 +19,7 @@ NET = "10.77.0"
 READY_SECONDS_MAX = 60
 COMMAND_SECONDS_MAX = 300
 HOSTS_MAX = 20
-SSH_OPTIONS = "StrictHostKeyChecking=no UserKnownHostsFile=/dev/null LogLevel=ERROR ConnectTimeout=5".split()
+SSH_OPTIONS = "StrictHostKeyChecking=no UserKnownHostsFile=/dev/null LogLevel=ERROR ConnectTimeout=30".split()
 SETUP = """
 set -e
 mount -t tmpfs tmpfs /run/netns 2>/dev/null || { mkdir -p /run/netns; mount -t tmpfs tmpfs /run/netns; }
@@ -56,10 +56,10 @@ class Fabric:
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
         self.hosts = []
 
-    def host(self, name, suite):
-        """A fresh host of a Debian release, booted and reachable."""
+    def host(self, name, suite, kind=None):
+        """A fresh host of a Debian release, booted and reachable; of another kind: `guest.Guest`."""
         assert len(self.hosts) < HOSTS_MAX, "too many hosts"
-        host = Host(self, name, suite, f"{NET}.{11 + len(self.hosts)}")
+        host = (kind or Host)(self, name, suite, f"{NET}.{11 + len(self.hosts)}")
         self.hosts.append(host)
         host.boot()
         return host
@@ -73,6 +73,9 @@ class Fabric:
 
 class Host:
     """One host; `run` works in it as root, over ssh."""
+
+    ready_seconds_max = READY_SECONDS_MAX
+    command_seconds_max = COMMAND_SECONDS_MAX
 
     def __init__(self, fabric, name, suite, address):
         self.fabric, self.name, self.suite, self.address = fabric, name, suite, address
@@ -124,12 +127,15 @@ class Host:
         for device in ("host0", "lo"):
             run(*inside, "link", "set", device, "up")
 
-    def _wait(self):
-        deadline = time.monotonic() + READY_SECONDS_MAX
-        ready = ("running", "degraded")
-        while self.run("systemctl is-system-running", check=False).stdout.strip() not in ready:
+    def _is_ready(self):
+        said = self.run("systemctl is-system-running", check=False).stdout.strip()
+        return said in ("running", "degraded")
+
+    def _wait(self, besides=lambda: True):
+        deadline = time.monotonic() + self.ready_seconds_max
+        while not (besides() and self._is_ready()):
             if time.monotonic() > deadline or self.process.poll() is not None:
-                said = (self.dir / "console").read_text()[-3000:]
+                said = (self.dir / "console").read_text(errors="replace")[-3000:]
                 raise AssertionError(f"{self.name} does not boot: {said}")
             time.sleep(0.3)
 
@@ -141,7 +147,11 @@ class Host:
     def run(self, command, check=True, stdin=""):
         """Runs a shell command in the host; returns the completed process."""
         done = subprocess.run(
-            [*self.ssh(), command], input=stdin, capture_output=True, text=True, timeout=COMMAND_SECONDS_MAX
+            [*self.ssh(), command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=self.command_seconds_max,
         )
         assert not check or done.returncode == 0, f"{self.name}: {command}\n{done.stdout}\n{done.stderr}"
         return done
