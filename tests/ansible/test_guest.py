@@ -74,6 +74,7 @@ def test_what_was_derived_is_in_force_in_a_whole_guest_and_outlives_a_restart(fa
     assert_limits_are_in_force(host)
     assert_profile_is_in_force(host)
     assert accounts_of(host) == list(PASSWORDS)
+    play("backup", where)
     report = play("check", where).output
     print(report)
     assert "limits         as derived" in report and "port 5223      answers" in report
