@@ -116,6 +116,30 @@ def test_from_a_bare_debian_to_two_people_chatting_and_back(fabric, suite):
     assert "This box has accounts" in again.output
 
 
+def test_check_names_what_is_not_as_it_should_be_and_changes_nothing(fabric):
+    host = fabric.host("box", "trixie")
+    # Nothing but the time that it has left is wrong with this certificate.
+    where = inventory(fabric, [host], **settings(tls_internal_days=10))
+    play("setup", where)
+
+    def found():
+        ran = play("check", where, good=False)
+        print(ran.output)
+        assert ran.changes == []
+        return " ".join(ran.output.split())
+
+    ending = found()
+    assert "box is not as it should be: a certificate ends soon. See the report above" in ending
+    assert f"certificate {DOMAIN}: 9 days left" in ending
+    assert "box is not" not in play("check", where, "-e", "godwit_certificate_days_min=5").output
+
+    host.run("echo 'unknown = 1' >>/etc/godwit/godwit.toml; systemctl stop godwit")
+    dead = found()
+    assert "the daemon does not answer, the configuration is refused, a port does not answer" in dead
+    assert "configuration WRONG" in dead and "unknown" in dead
+    assert "port 5222 DOES NOT ANSWER" in dead and "port 5223 DOES NOT ANSWER" in dead
+
+
 # In the middle of what each of these changes; the package's scripts among it.
 INTERRUPTED = [
     "Copy the package",
