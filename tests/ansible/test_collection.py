@@ -137,6 +137,7 @@ def test_check_names_what_is_not_as_it_should_be_and_changes_nothing(fabric):
     dead = found()
     assert "the daemon does not answer, the configuration is refused, a port does not answer" in dead
     assert "configuration WRONG" in dead and "unknown" in dead
+    assert "must wait until the daemon answers" in dead and "needs the running daemon" not in dead
     assert "port 5222 DOES NOT ANSWER" in dead and "port 5223 DOES NOT ANSWER" in dead
 
 
