@@ -5,8 +5,10 @@
 
 A scrape's CPU is the growth of the daemon's own over many scrapes in a row while nobody does anything,
 without what it used in the same time without them. The messages' is the load generator's `cpu_us_per_unit`;
-rounds with and without scrapes take turns, and figures are medians. The spread of the rounds without scrapes
-says what such a difference means on this machine. One JSON line for each figure.
+rounds with and without scrapes take turns, and figures are medians. As a message costs more the longer the
+archive is, which kind comes first takes turns too, and a pair of rounds is compared with itself: the last
+figure is the median of these ratios. The spread of the rounds without scrapes says what such a difference
+means on this machine. One JSON line for each figure.
 """
 
 import argparse
@@ -114,15 +116,23 @@ def main():
             load.end()
         finally:
             load.close()
+        # Fills what is empty at first: a first round would be cheaper than all others.
+        chat(peer, False)
         found = {False: [], True: []}
-        for _ in range(arguments.rounds):
-            for scraped, rounds in found.items():
-                rounds.append(chat(peer, scraped))
+        for number in range(arguments.rounds):
+            for scraped in (False, True) if number % 2 == 0 else (True, False):
+                found[scraped].append(chat(peer, scraped))
         for scraped, rounds in found.items():
             cpu, rate = ([one[at] for one in rounds] for at in (0, 1))
             told = {"cpu_us": round(statistics.median(cpu), 2), "least": min(cpu), "most": max(cpu)}
             name = "a message, scraped each second" if scraped else "a message, not scraped"
             say(name, **told, per_second=round(statistics.median(rate)))
+        ratios = [with_scrapes[0] / without[0] for without, with_scrapes in zip(*found.values(), strict=True)]
+        say(
+            "scraped / not scraped",
+            median=round(statistics.median(ratios), 4),
+            all=sorted(round(one, 3) for one in ratios),
+        )
     finally:
         peer.close()
 

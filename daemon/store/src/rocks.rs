@@ -168,6 +168,14 @@ impl Rocks {
             .map_err(|error| blame(&self.path, &error))
     }
 
+    /// Gives back the memory of the cache of blocks, but for those in use; it fills again with what is read.
+    pub fn empty_cache(&self) -> Result<(), StoreError> {
+        let mut cache = self.engine()?.cache.clone();
+        cache.set_capacity(0);
+        cache.set_capacity(self.options.block_cache_bytes);
+        Ok(())
+    }
+
     /// Closes the database, once calls under way have ended; later calls fail. The writer must be closed
     /// before.
     pub fn close(&self) -> Result<(), StoreError> {

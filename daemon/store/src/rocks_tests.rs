@@ -88,3 +88,18 @@ fn blocks_found_in_the_cache_and_not_are_counted() {
     let second = reads(&store);
     assert!(second.0 > first.0 && second.1 == first.1, "and then found: {first:?} {second:?}");
 }
+
+#[test]
+fn a_cache_given_back_is_empty_and_fills_again() {
+    let (_dir, store) = store();
+    store.flush().unwrap();
+    let held = |store: &Rocks| store.memory().unwrap().block_cache;
+    let read = |store: &Rocks| assert!(store.get(Cf::Accounts, &schema::account("a")).unwrap().is_some());
+    read(&store);
+    let full = held(&store);
+    store.empty_cache().unwrap();
+    let empty = held(&store);
+    assert!(empty < full, "{empty} of {full} bytes are left");
+    read(&store);
+    assert_eq!(held(&store), full, "it has its room again");
+}

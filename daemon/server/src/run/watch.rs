@@ -1,6 +1,6 @@
 //! Looks after the running daemon: the watchdog, the store's health, certificates that run out, ticket keys.
 use super::daemon::{Daemon, locked};
-use super::quiet::Quiet;
+use super::quiet::{Quiet, Unused};
 use crate::heartbeat::Heartbeats;
 use godwit_edge::HEARTBEAT_MS_MAX;
 use std::sync::Arc;
@@ -49,6 +49,7 @@ pub(super) async fn housekeeping(daemon: Arc<Daemon>) {
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut writes = true;
     let mut quiet = Quiet::default();
+    let mut unused = Unused::default();
     let mut last = String::new();
     for number in 0u64.. {
         looks.tick().await;
@@ -58,6 +59,12 @@ pub(super) async fn housekeeping(daemon: Arc<Daemon>) {
         // Not while the disk is full: that would only be one more failure.
         if quiet.look(daemon.writer.stats().bytes) && health.ok {
             flush(&daemon).await;
+        }
+        // An error here is one of the store, which is told elsewhere.
+        if let (Ok(memory), Ok(at_work)) = (daemon.store.memory(), daemon.store.background()) {
+            if unused.look(at_work.cache_hits + at_work.cache_misses, memory.block_cache) {
+                let _ = daemon.store.empty_cache();
+            }
         }
         if health.ok != writes {
             writes = health.ok;
