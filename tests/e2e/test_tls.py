@@ -116,6 +116,30 @@ def test_each_suite_of_tls_1_3_carries_data_both_ways(daemon, suite):
             client.kill()
 
 
+@pytest.mark.parametrize(
+    "asked, chosen",
+    [
+        ("TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"),
+        ("TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_256_GCM_SHA384"),
+        ("TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"),
+    ],
+)
+def test_the_cheapest_suite_unless_the_client_prefers_chacha20(daemon, asked, chosen):
+    assert f"Cipher is {chosen}" in s_client(daemon, "-tls1_3", "-ciphersuites", asked)
+
+
+@pytest.mark.parametrize(
+    "asked, chosen",
+    [
+        ("AES256-GCM-SHA384:AES128-GCM-SHA256", "AES128-GCM-SHA256"),
+        ("CHACHA20-POLY1305:AES128-GCM-SHA256", "CHACHA20-POLY1305"),
+    ],
+)
+def test_the_same_with_tls_1_2(daemon, asked, chosen):
+    names = ":".join(f"ECDHE-ECDSA-{suite}" for suite in asked.split(":"))
+    assert f"Cipher is ECDHE-ECDSA-{chosen}" in s_client(daemon, "-tls1_2", "-cipher", names)
+
+
 def test_alpn(daemon):
     assert "ALPN protocol: xmpp-client" in s_client(daemon, "-alpn", "xmpp-client")
     assert "ALPN protocol: xmpp-client" in s_client(daemon, "-alpn", "http/1.1,xmpp-client")

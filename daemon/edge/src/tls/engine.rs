@@ -11,6 +11,7 @@
 
 use super::alert::{Alert, TlsError};
 use super::certificates::Certificates;
+use super::hello;
 use super::protect::{Cipher, Suite};
 use super::tickets::{LIFETIME_SECONDS, TicketKeys};
 use godwit_session::TlsVersion;
@@ -57,7 +58,12 @@ impl ServerKey {
 
 /// Settings of one kind of listener.
 #[derive(Clone)]
-pub(super) struct Listener(Arc<ServerConfig>);
+pub(super) struct Listener {
+    /// Our order of suites.
+    ours: Arc<ServerConfig>,
+    /// The client's, for those that have a reason for theirs.
+    theirs: Arc<ServerConfig>,
+}
 
 impl Listener {
     /// With `alpn` empty whatever the client offers is let pass.
@@ -66,7 +72,11 @@ impl Listener {
         tickets: Arc<TicketKeys>,
         alpn: &[&[u8]],
     ) -> Result<Listener, TlsError> {
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        let mut provider = default_provider();
+        // Hashing is a tenth of a handshake's cost with SHA-384, and next to nothing with SHA-256, for which
+        // processors have instructions. AES-128 is no weaker than the certificate's key.
+        provider.cipher_suites.sort_by_key(|suite| (suite.tls13().is_none(), rank(suite.suite())));
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .map_err(|_| TlsError::Internal("the TLS library supports neither TLS 1.2 nor 1.3"))?
             .with_no_client_auth()
@@ -76,7 +86,18 @@ impl Listener {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.key_log = Arc::new(SecretsToNotes);
         config.enable_secret_extraction = true;
-        Ok(Listener(Arc::new(config)))
+        let theirs = Arc::new(config.clone());
+        config.ignore_client_order = true;
+        Ok(Listener { ours: Arc::new(config), theirs })
+    }
+}
+
+/// The place of a suite among those of its version.
+fn rank(suite: CipherSuite) -> u8 {
+    match suite_name(suite) {
+        name if name.contains("AES_128") => 0,
+        name if name.contains("AES_256") => 1,
+        _ => 2,
     }
 }
 
@@ -183,14 +204,24 @@ pub(super) enum Step {
 /// A handshake in progress.
 pub(super) struct Engine {
     connection: UnbufferedServerConnection,
+    /// Until the first record.
+    theirs: Option<Arc<ServerConfig>>,
     notes: Notes,
 }
 
 impl Engine {
     pub(super) fn new(listener: &Listener) -> Result<Engine, TlsError> {
-        let connection = UnbufferedServerConnection::new(Arc::clone(&listener.0))
-            .map_err(|_| TlsError::Internal("a handshake could not begin"))?;
-        Ok(Engine { connection, notes: Notes::default() })
+        let theirs = Some(Arc::clone(&listener.theirs));
+        Ok(Engine { connection: begin(&listener.ours)?, theirs, notes: Notes::default() })
+    }
+
+    /// Must be told the first record before it is fed.
+    pub(super) fn first_record(&mut self, record: &[u8]) -> Result<(), TlsError> {
+        match self.theirs.take() {
+            Some(theirs) if hello::prefers_chacha20(record) => self.connection = begin(&theirs)?,
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Takes one more record. `input` is what was not discarded yet, then the record; returns how many
@@ -286,6 +317,11 @@ impl Engine {
             },
         })
     }
+}
+
+fn begin(config: &Arc<ServerConfig>) -> Result<UnbufferedServerConnection, TlsError> {
+    UnbufferedServerConnection::new(Arc::clone(config))
+        .map_err(|_| TlsError::Internal("a handshake could not begin"))
 }
 
 /// What a handshake leaves.

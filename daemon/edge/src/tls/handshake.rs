@@ -49,6 +49,9 @@ impl Handshake {
             let Some(record) = self.next_record(rest, out)? else { return Ok((consumed, Step::Blocked)) };
             let flight = out.len();
             let (input, _) = rest.split_at_mut(self.fed + record);
+            if self.is_fresh() {
+                self.engine.first_record(input)?;
+            }
             let (discard, step) = self.engine.feed(input, out);
             self.total += record;
             self.fed = (self.fed + record).saturating_sub(discard);

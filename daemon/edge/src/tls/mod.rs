@@ -10,6 +10,7 @@ mod certificates;
 mod config;
 mod engine;
 mod handshake;
+mod hello;
 mod image;
 mod probe;
 mod protect;

@@ -55,7 +55,7 @@ impl Logging {
             let lines = Lines::start(Journal::connect()?)?;
             (lines.clone(), JournalLayer(lines).boxed())
         } else {
-            let lines = Lines::start(Stderr)?;
+            let lines = Lines::start(Stderr::default())?;
             let text = tracing_subscriber::fmt::layer()
                 .with_ansi(io::stderr().is_terminal())
                 .with_writer(lines.clone())

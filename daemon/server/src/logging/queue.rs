@@ -1,7 +1,8 @@
 //! The log thread: lines go through a bounded queue, and a full queue drops and counts instead of blocking.
 //!
 //! A shard must not wait for a slow terminal or a stuck journal. What was dropped is said in the log as soon
-//! as there is room again, and is in the status.
+//! as there is room again, and is in the status. To wake a thread costs more than to write a line: after what
+//! there was, the log thread sleeps a little, and nobody need wake it for what comes meanwhile.
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use std::time::Duration;
 const LINES_MAX: usize = 8192;
 /// Bytes of one line; a longer one is cut.
 pub(super) const LINE_BYTES_MAX: usize = 8192;
+/// How late a line may be written that comes right after another.
+const REST: Duration = Duration::from_millis(20);
 /// How long a stop waits for the last lines to be written.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
 
@@ -27,6 +30,8 @@ pub(super) trait Sink: Send + 'static {
     fn line(&mut self, line: &[u8]);
     /// Says that lines were dropped.
     fn dropped(&mut self, count: u64);
+    /// No further line is waiting: what was kept back goes out.
+    fn rest(&mut self) {}
 }
 
 /// The sending side; clones share the queue.
@@ -75,28 +80,50 @@ impl Lines {
 fn run(items: &Receiver<Item>, mut sink: impl Sink, dropped: &AtomicU64) {
     let mut told = 0;
     for item in items {
+        let mut stop = None;
         match item {
             Item::Line(line) => sink.line(&line),
-            Item::Flush(done) => drop(done.try_send(())),
+            Item::Flush(done) => stop = Some(done),
         }
         let now = dropped.load(Ordering::Relaxed);
         if now > told {
             sink.dropped(now - told);
             told = now;
         }
+        if items.is_empty() || stop.is_some() {
+            sink.rest();
+        }
+        match stop {
+            Some(done) => drop(done.try_send(())),
+            None if items.is_empty() => std::thread::sleep(REST),
+            None => {}
+        }
     }
 }
 
-/// Text lines on standard error.
-pub(super) struct Stderr;
+/// Text lines on standard error, several at once when they come fast.
+#[derive(Default)]
+pub(super) struct Stderr(Vec<u8>);
+
+/// Bytes that are kept back at most.
+const TOGETHER_MAX: usize = 64 << 10;
 
 impl Sink for Stderr {
     fn line(&mut self, line: &[u8]) {
-        // Standard error may be closed; a daemon without a log still serves.
-        let _ = io::stderr().write_all(line);
+        if self.0.len() + line.len() > TOGETHER_MAX {
+            self.rest();
+        }
+        self.0.extend_from_slice(line);
     }
     fn dropped(&mut self, count: u64) {
-        let _ = writeln!(io::stderr(), "(the log was too slow: {count} lines dropped)");
+        let _ = writeln!(self.0, "(the log was too slow: {count} lines dropped)");
+    }
+    fn rest(&mut self) {
+        // Standard error may be closed; a daemon without a log still serves.
+        let _ = io::stderr().write_all(&self.0);
+        self.0.clear();
+        // Lines seldom come fast: what a burst needed is not kept.
+        self.0.shrink_to(LINE_BYTES_MAX);
     }
 }
 
