@@ -136,9 +136,20 @@ def fill(runs, count):
     runs.run("chat", "--window", 16, *how_many)
 
 
-def archives(peer, counts):
-    """[figures] with so many rows in the archive of 200 accounts, fewest first."""
-    start(peer)
+def archives(counts):
+    """[figures] with so many rows in the archive of 200 accounts, fewest first; of a server of its own, whose
+    archive nothing else has filled."""
+    peer = Godwit(CHATTING)
+    try:
+        peer.prepare()
+        start(peer)
+        return with_archives(peer, counts)
+    finally:
+        peer.close()
+
+
+def with_archives(peer, counts):
+    """The same, of a server that has none yet."""
     runs, have, found = Runs(peer), 0, []
     for count in counts:
         fill(runs, count - have)
@@ -156,7 +167,6 @@ def archives(peer, counts):
             }
         )
         print(f"  archive of {rows:,} rows: {found[-1]}", flush=True)
-    peer.stop()
     return found
 
 
@@ -253,7 +263,7 @@ def main():
             "burst": lambda: burst(peer),
             "overload": lambda: overload(peer),
             "storm": lambda: storm(peer, arguments.storm),
-            "archives": lambda: archives(peer, arguments.archives),
+            "archives": lambda: archives(arguments.archives),
         }
         for part in (part for part in steps if part in parts):
             print(f"scale: {part}", flush=True)

@@ -103,3 +103,20 @@ fn a_cache_given_back_is_empty_and_fills_again() {
     read(&store);
     assert_eq!(held(&store), full, "it has its room again");
 }
+
+/// RocksDB renames and removes its information logs before it takes the lock.
+#[test]
+fn who_opens_at_once_with_others_has_it_or_finds_it_in_use() {
+    let (dir, store) = store();
+    store.close().unwrap();
+    let open = || {
+        for _ in 0..60 {
+            match Rocks::open(dir.path(), &Options::default()) {
+                Ok(store) => store.close().unwrap(),
+                Err(StoreError::InUse(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    std::thread::scope(|threads| (0..3).for_each(|_| drop(threads.spawn(open))));
+}
