@@ -92,6 +92,9 @@ class Guest:
         self.domain = self.credentials.get("godwit.domain", "godwit.local")
         self.extra = []
         self.secure_boot = secure_boot
+        self.tpm = None
+        # What QEMU inherits beside its standard streams.
+        self.descriptors = ()
         self.process = None
         self.boots = []
         self.starts = 0
@@ -119,6 +122,24 @@ class Guest:
         self.credentials["godwit.ssh.authorized_keys"] = (self.folder / "key.pub").read_text()
         return self
 
+    def with_tpm(self, name):
+        """Gives the guest that TPM 2.0, a new one where the name is new. It runs as long as QEMU."""
+        self.tpm = self.folder / f"tpm-{name}"
+        self.tpm.mkdir(exist_ok=True)
+        return self
+
+    def start_tpm(self):
+        """Starts the TPM; returns what QEMU is to be given."""
+        if not self.tpm:
+            return []
+        control = self.folder / "tpm.socket"
+        control.unlink(missing_ok=True)
+        state = ("--tpmstate", f"dir={self.tpm}", "--ctrl", f"type=unixio,path={control},terminate")
+        subprocess.Popen([TOOLS, "swtpm", "socket", "--tpm2", *state], stdin=subprocess.DEVNULL)
+        self.until(control.exists, 30)
+        tpm = ["-chardev", f"socket,id=t,path={control}", "-tpmdev", "emulator,id=tpm,chardev=t"]
+        return [*tpm, "-device", "tpm-crb,tpmdev=tpm"]
+
     def command(self):
         """QEMU's command line."""
         self.port, self.tls_port, self.ssh_port = free_port(), free_port(), free_port()
@@ -145,6 +166,7 @@ class Guest:
             *("-netdev", f"user,id=n,{forward}", "-device", "virtio-net-pci,netdev=n,romfile="),
             *("-device", "virtio-rng-pci", "-serial", f"file:{self.serial}"),
             *given,
+            *self.start_tpm(),
             *self.extra,
         ]
 
@@ -159,6 +181,7 @@ class Guest:
             stdin=subprocess.DEVNULL,
             stdout=open(self.folder / "qemu.log", "ab"),
             stderr=subprocess.STDOUT,
+            pass_fds=self.descriptors,
         )
         return self
 

@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 from guest import CACHE, OUT, ROOT, tools
@@ -19,6 +18,7 @@ IMAGE = ROOT / "image"
 EXTRA = IMAGE / "mkosi.extra"
 UNITS = EXTRA / "usr" / "lib" / "systemd" / "system"
 OWN = EXTRA / "usr" / "lib" / "godwit"
+SCRIPTS = sorted(path for path in OWN.iterdir() if path.suffix != ".awk")
 EXPOSURE_MAX = 1.2
 SIZES = re.compile(r"^(Type|SizeM\w+Bytes)=(.*)", re.M)
 # Written by anybody on purpose: temporary files, and devices.
@@ -62,7 +62,7 @@ def built():
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("script", sorted(OWN.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_parse_and_are_executable(script):
     subprocess.run(["sh", "-n", script], check=True)
     assert script.stat().st_mode & 0o111
@@ -76,21 +76,26 @@ def test_each_enabled_unit_of_ours_exists_and_each_unit_is_enabled_or_started_by
     text = "\n".join(path.read_text() for path in UNITS.rglob("*") if path.is_file())
     for name in enabled:
         assert not name.startswith("godwit") or name in ours | {"godwit.service"}, name
+    rules = (EXTRA / "usr/lib/udev/rules.d/90-godwit.rules").read_text()
     for name in ours - enabled:
-        assert f"Unit={name}" in text, f"{name} is never started"
+        started = f"Unit={name}" in text or f'ENV{{SYSTEMD_WANTS}}+="{name}"' in rules
+        assert started, f"{name} is never started"
 
 
 def test_a_boot_that_fails_restarts():
     named = r"systemd\.set_credential_binary=systemd\.unit-dropin\.emergency\.service:(\S+)"
     coded = re.search(named, (IMAGE / "mkosi.conf").read_text())
     text = base64.b64decode(coded[1], validate=True).decode()
-    assert text == """[Unit]
+    assert (
+        text
+        == """[Unit]
 SuccessAction=reboot-force
 FailureAction=reboot-force
 [Service]
 ExecStart=
 ExecStart=/bin/sh -c 'echo "=== godwit: this boot failed, next try ===" >/dev/console; sleep 15'
 """
+    )
     for name in ("godwit-boot-check.service", "systemd-boot-check-no-failures.service.d/10-image.conf"):
         assert "FailureAction=reboot\n" in (UNITS / name).read_text(), name
 
@@ -144,12 +149,74 @@ def test_no_sysctl_is_set_both_here_and_by_the_derived_limits():
     assert not set(here) & derived
 
 
-def test_the_readme_lists_each_credential():
-    used = set(re.findall(r"godwit\.(?:[a-z_]+\.)?[a-z_]+", (OWN / "setup").read_text()))
-    wanted = {name for name in used if re.search(rf"has {re.escape(name)}\b", (OWN / "setup").read_text())}
-    assert len(wanted) >= 9
+def user_data(folder, text):
+    """The credentials that a machine makes of a NoCloud volume's user-data, and what it says."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    known = re.search(r'^known="(.*?)"$', (OWN / "nocloud").read_text().replace("\\\n", ""), re.M | re.S)
+    awk = [need("mawk"), "-v", f"store={folder}", "-v", f"known={known[1]}", "-f", OWN / "user-data.awk"]
+    done = subprocess.run(awk, input=text, capture_output=True, text=True)
+    return {path.name: path.read_text() for path in folder.iterdir()}, done.stderr, known[1].split()
+
+
+def test_user_data_becomes_credentials(tmp_path):
+    given, said, _ = user_data(
+        tmp_path / "store",
+        """#cloud-config
+# what a provider adds
+hostname: box
+packages: [vim]
+ssh_authorized_keys:
+  - ssh-ed25519 AAAA one@host
+  - "ssh-ed25519 BBBB two"
+godwit:
+  domain: chat.example   # ours
+  admin.password: "with # and: both"
+  tls.key: |
+    first
+      deeper
+
+    last
+  ports: '443 5270'
+runcmd:
+  - domain: not ours
+""",
+    )
+    assert said == ""
+    assert given == {
+        "godwit.ssh.authorized_keys": "ssh-ed25519 AAAA one@host\nssh-ed25519 BBBB two\n",
+        "godwit.domain": "chat.example",
+        "godwit.admin.password": "with # and: both",
+        "godwit.tls.key": "first\n  deeper\n\nlast\n",
+        "godwit.ports": "443 5270",
+    }
+
+
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ("#!/bin/sh\ngodwit:\n  domain: a.example\n", "line 1: the first line is not #cloud-config"),
+        ("#cloud-config\ngodwit:\n  domian: a.example\n", "line 3: godwit has no domian"),
+        ("#cloud-config\ngodwit:\n  domain: >\n    a.example\n", "line 3: of YAML, only plain values"),
+        ("#cloud-config\ngodwit:\n  ports: [443]\n", "line 3: of YAML, only plain values"),
+        ("#cloud-config\ngodwit:\n  domain: a.example\n     ports: 443\n", "line 4: no NAME: VALUE"),
+        ("#cloud-config\ngodwit:\n\tdomain: a.example\n", "line 3: a tab"),
+        ("#cloud-config\nssh_authorized_keys: ssh-ed25519 AAAA\n", "line 2: a list is to follow"),
+    ],
+)
+def test_user_data_that_is_not_understood_is_named_and_not_taken(text, problem, tmp_path):
+    given, said, _ = user_data(tmp_path / "store", text)
+    assert given == {}
+    assert f"user-data, {problem}" in said, said
+
+
+def test_each_credential_is_in_the_readme_and_can_come_from_user_data(tmp_path):
+    scripts = "".join((OWN / name).read_text() for name in ("setup", "var-plan", "var-open"))
+    wanted = set(re.findall(r"(?:has |\$given/)(godwit(?:\.[a-z_]+)+)", scripts))
+    assert len(wanted) >= 11
     readme = (IMAGE / "README.md").read_text()
     assert {name for name in wanted if f"`{name}`" not in readme} == set()
+    assert {f"godwit.{name}" for name in user_data(tmp_path / "store", "")[2]} == wanted
 
 
 def test_the_firewall_and_the_profile_are_accepted(tmp_path):
