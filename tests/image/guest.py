@@ -134,7 +134,7 @@ class Guest:
             return []
         control = self.folder / "tpm.socket"
         control.unlink(missing_ok=True)
-        state = ("--tpmstate", f"dir={self.tpm}", "--ctrl", f"type=unixio,path={control},terminate")
+        state = ("--tpmstate", f"dir={self.tpm}", "--ctrl", f"type=unixio,path={control}", "--terminate")
         subprocess.Popen([TOOLS, "swtpm", "socket", "--tpm2", *state], stdin=subprocess.DEVNULL)
         self.until(control.exists, 30)
         tpm = ["-chardev", f"socket,id=t,path={control}", "-tpmdev", "emulator,id=tpm,chardev=t"]

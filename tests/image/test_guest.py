@@ -159,6 +159,8 @@ def test_nothing_undocumented_listens(guest):
 def test_no_unit_failed_and_the_profile_is_enforced(guest):
     failed = guest.ssh("operator", "systemctl", "list-units", "--failed", "--plain", "--no-legend")
     assert failed.strip() == "", failed
+    cycles = guest.ssh("operator", "journalctl", "-b", "-o", "cat", "--grep", "ordering cycle", check=False)
+    assert "ordering cycle" not in cycles, cycles
     pid = guest.ssh("operator", "systemctl", "show", "-P", "MainPID", "godwit.service").strip()
     assert "godwitd (enforce)" in guest.ssh("operator", "cat", f"/proc/{pid}/attr/current")
     denied = guest.ssh("operator", "journalctl", "-b", "-k", "--grep", "apparmor=.DENIED", check=False)
