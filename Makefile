@@ -92,7 +92,7 @@ image:      ## a hardened disk image in image/out, with what an update takes; im
 	@tests/bin/deps build
 	@image/bin/build
 
-test-image: ## boots the built image in QEMU; an hour and more; ONLY=NAME some of it, CUTS=20 more power cuts
+test-image: ## boots the built image in QEMU; an hour and more; ONLY=NAME some of it, CUTS=20, SESSIONS=50000
 	@tests/bin/deps all
 	@[ -e image/out/SHA256SUMS ] || image/bin/build
 	$(GODWIT_CACHE)/venv/bin/python -m pytest tests/image -c tests/image/pytest.ini $(if $(ONLY),-k $(ONLY))

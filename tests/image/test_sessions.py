@@ -21,7 +21,7 @@ import pytest
 from guest import DOMAIN, Guest, certificate, free_port, newest_image, tools
 
 SESSIONS = int(os.environ.get("SESSIONS") or 2_000)
-LOGIN_SECONDS_MAX = 3_000
+LOGIN_SECONDS_MAX = 1_500
 # A process of this host may have 20,000 descriptors.
 SESSIONS_OF_PROCESS_MAX = 15_000
 BINARIES = Path(
@@ -148,7 +148,8 @@ def memory(guest):
 
 def connections(guest):
     """TCP sockets of the guest."""
-    return int(re.search(r"^TCP: inuse (\d+)", guest.ssh("operator", "cat", "/proc/net/sockstat"), re.M)[1])
+    text = guest.ssh("operator", "cat", "/proc/net/sockstat", "/proc/net/sockstat6")
+    return sum(int(count) for count in re.findall(r"^TCP6?: inuse (\d+)", text, re.M))
 
 
 @pytest.fixture(scope="module")
@@ -222,17 +223,19 @@ def test_idle_sessions_cost_what_the_limits_count(line):
     with open(guest.folder / "load.log", "ab") as log:
         process = subprocess.Popen(list(map(str, load)), stdout=log, stderr=log)
     try:
-
-        def up():
+        # Until the phase of logins is over: all are bound then. Too slow is measured too, and fails below.
+        while time.monotonic() - begun < LOGIN_SECONDS_MAX:
             assert process.poll() is None, (guest.folder / "load.log").read_text()[-2000:]
-            # The phase of logins is over: all of them are bound.
-            return result.exists() and "idle.login" in result.read_text()
-
-        guest.until(up, LOGIN_SECONDS_MAX)
+            if result.exists() and "idle.login" in result.read_text():
+                break
+            time.sleep(5)
         seconds = time.monotonic() - begun
         held = connections(guest) - open_before
         after = memory(guest)
+        each = {name: (after[name] - before[name]) / held for name in before}
+        print(f"{held} TLS sessions held after {seconds:.0f} s; bytes each: {each}; before: {before}")
         verified = guest.ssh("godwit", "limits", "--verify", check=False)
+        assert held >= SESSIONS
         assert process.wait(600) == 0, (guest.folder / "load.log").read_text()[-2000:]
     finally:
         if process.poll() is None:
@@ -240,8 +243,5 @@ def test_idle_sessions_cost_what_the_limits_count(line):
             process.wait(30)
     phases = [json.loads(text) for text in result.read_text().splitlines()]
     assert all(phase["ok"] and phase["sessions"] == SESSIONS for phase in phases), phases
-    each = {name: (after[name] - before[name]) / SESSIONS for name in before}
-    print(f"{held} TLS sessions held after {seconds:.0f} s; bytes each: {each}; before: {before}")
-    assert held >= SESSIONS
     assert "DIFFERS" not in verified, verified
     assert each["resident"] <= RSS_BYTES_MAX
