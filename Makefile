@@ -48,7 +48,7 @@ fuzz-short: ## the fuzz targets, some seconds each
 e2e:        ## real clients over TLS
 	@tests/bin/suites e2e
 
-test-ansible: ## the package and the collection on Debian 12 and 13 in systemd-nspawn, and in QEMU; root. ONLY=NAME: some
+test-ansible: ## package and collection on Debian 12 and 13 (systemd-nspawn) and in QEMU; root; ONLY=NAME
 	@tests/bin/deps all
 	@tests/ansible/prepare all
 	@python=$(GODWIT_CACHE)/venv/bin/python; $$python tests/ansible/hosts.py $$python -m pytest tests/ansible \

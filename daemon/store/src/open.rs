@@ -133,7 +133,8 @@ pub(crate) fn blame(path: &Path, error: &rocksdb::Error) -> StoreError {
     let lost_file = names_file(text) && text.contains("No such file");
     let locked =
         text.contains("lock hold by current process") || text.contains("Resource temporarily unavailable");
-    // Before it takes the lock RocksDB tidies its information logs, as does whoever opens it at the same moment.
+    // Before it takes the lock RocksDB tidies its information logs, and so does whoever opens it in the same
+    // moment.
     let tidied_too = text.contains("/LOG") && text.contains("No such file");
     if (locked && text.contains("/LOCK")) || tidied_too {
         let remedy =

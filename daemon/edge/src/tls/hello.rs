@@ -1,5 +1,5 @@
-//! The one thing that must be known of a ClientHello (RFC 8446, section 4.1.2) before the TLS library sees it:
-//! whether the client prefers ChaCha20, as those do whose processor has no instructions for AES.
+//! The one thing that must be known of a ClientHello (RFC 8446, section 4.1.2) before the TLS library sees
+//! it: whether the client prefers ChaCha20, as those do whose processor has no instructions for AES.
 
 use super::protect::{HANDSHAKE, HEADER_LEN};
 
@@ -33,7 +33,7 @@ fn suites(record: &[u8]) -> Option<&[u8]> {
     suites.get(..usize::from(u16::from_be_bytes(*length)))
 }
 
-/// Values that mean nothing, which clients send so that servers stay used to what they do not know (RFC 8701).
+/// Values that mean nothing: clients send them so that servers stay used to what they do not know (RFC 8701).
 fn is_grease([high, low]: [u8; 2]) -> bool {
     high == low && high & 0x0f == 0x0a
 }

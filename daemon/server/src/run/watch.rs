@@ -61,10 +61,10 @@ pub(super) async fn housekeeping(daemon: Arc<Daemon>) {
             flush(&daemon).await;
         }
         // An error here is one of the store, which is told elsewhere.
-        if let (Ok(memory), Ok(at_work)) = (daemon.store.memory(), daemon.store.background()) {
-            if unused.look(at_work.cache_hits + at_work.cache_misses, memory.block_cache) {
-                let _ = daemon.store.empty_cache();
-            }
+        if let (Ok(memory), Ok(at_work)) = (daemon.store.memory(), daemon.store.background())
+            && unused.look(at_work.cache_hits + at_work.cache_misses, memory.block_cache)
+        {
+            let _ = daemon.store.empty_cache();
         }
         if health.ok != writes {
             writes = health.ok;
