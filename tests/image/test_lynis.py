@@ -32,7 +32,8 @@ Type=oneshot
 RemainAfterExit=yes
 WorkingDirectory=/run/lynis/usr/share/lynis
 ExecStart=/bin/sh /run/lynis/usr/sbin/lynis audit system --quick --no-colors --log-file /run/lynis.log \\
-  --profile /run/lynis/etc/lynis/default.prf --report-file /run/operator/lynis.dat
+  --plugindir /run/lynis/etc/lynis/plugins --profile /run/lynis/etc/lynis/default.prf \\
+  --report-file /run/operator/lynis.dat
 ExecStart=/bin/chmod 0644 /run/operator/lynis.dat
 """
 
