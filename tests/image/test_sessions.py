@@ -137,7 +137,7 @@ def memory(guest):
     pid = guest.ssh("operator", "systemctl", "show", "-P", "MainPID", "godwit.service").strip()
     group = guest.ssh("operator", "systemctl", "show", "-P", "MemoryCurrent", "godwit.service")
     text = guest.ssh("operator", "cat", f"/proc/{pid}/status", "/proc/meminfo")
-    kib = {name: int(value) * 1024 for name, value in re.findall(r"^(\w+): *(\d+) kB", text, re.M)}
+    kib = {name: int(value) * 1024 for name, value in re.findall(r"^(\w+):\s*(\d+) kB", text, re.M)}
     return {
         "resident": kib["VmRSS"],
         "control group": int(group),
