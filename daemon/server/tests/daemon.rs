@@ -167,10 +167,11 @@ fn a_reload_applies_all_or_nothing_and_says_which() {
     manager.configure("");
     let status = manager.status();
     assert_eq!(status["reload"]["ok"], false, "{status}");
-    assert!(manager.log().contains("reload refused"), "{}", manager.log());
 
     manager.signal("INT");
     assert_eq!(manager.exit_code(), Some(0), "{}", manager.log());
+    // Lines may be late by some milliseconds while it runs.
+    assert!(manager.log().contains("reload refused"), "{}", manager.log());
 }
 
 #[test]

@@ -15,7 +15,7 @@ const LINES_MAX: usize = 8192;
 /// Bytes of one line; a longer one is cut.
 pub(super) const LINE_BYTES_MAX: usize = 8192;
 /// How late a line may be written that comes right after another.
-const REST: Duration = Duration::from_millis(20);
+const REST: Duration = Duration::from_millis(5);
 /// How long a stop waits for the last lines to be written.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
 
