@@ -35,9 +35,7 @@ class Run:
 
 def inventory(fabric, hosts, **variables):
     """Writes an inventory of the hosts; returns its path. A host's own variables: host.variables."""
-    rows = {
-        host.name: {"ansible_host": host.address, **getattr(host, "variables", {})} for host in hosts
-    }
+    rows = {host.name: {"ansible_host": host.address, **getattr(host, "variables", {})} for host in hosts}
     common = {
         "ansible_user": "root",
         "ansible_ssh_private_key_file": str(fabric.key),

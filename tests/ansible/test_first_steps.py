@@ -31,9 +31,7 @@ def indented(text):
 
 
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
-def test_what_the_readme_says_to_type_leads_to_two_people_chatting(
-    fabric, suite, monkeypatch
-):
+def test_what_the_readme_says_to_type_leads_to_two_people_chatting(fabric, suite, monkeypatch):
     host = fabric.host("box", suite)
     section = README.read_text().split("## From nothing to two people chatting")[1].split("\n## ")[0]
     commands, accounts = indented(section)[:2]

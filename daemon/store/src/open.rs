@@ -135,7 +135,7 @@ pub(crate) fn blame(path: &Path, error: &rocksdb::Error) -> StoreError {
         text.contains("lock hold by current process") || text.contains("Resource temporarily unavailable");
     // Before it takes the lock RocksDB tidies its information logs, and so does whoever opens it in the same
     // moment.
-    let tidied_too = text.contains("/LOG") && text.contains("No such file");
+    let tidied_too = text.contains(&*path.join("LOG").to_string_lossy()) && text.contains("No such file");
     if (locked && text.contains("/LOCK")) || tidied_too {
         let remedy =
             "another process has it open: stop that process, or let godwitctl talk to the running godwitd";

@@ -80,23 +80,25 @@ impl Lines {
 fn run(items: &Receiver<Item>, mut sink: impl Sink, dropped: &AtomicU64) {
     let mut told = 0;
     for item in items {
-        let mut stop = None;
-        match item {
-            Item::Line(line) => sink.line(&line),
-            Item::Flush(done) => stop = Some(done),
-        }
+        let flushed = match item {
+            Item::Line(line) => {
+                sink.line(&line);
+                None
+            }
+            Item::Flush(done) => Some(done),
+        };
         let now = dropped.load(Ordering::Relaxed);
         if now > told {
             sink.dropped(now - told);
             told = now;
         }
-        if items.is_empty() || stop.is_some() {
-            sink.rest();
+        if flushed.is_none() && !items.is_empty() {
+            continue;
         }
-        match stop {
+        sink.rest();
+        match flushed {
             Some(done) => drop(done.try_send(())),
-            None if items.is_empty() => std::thread::sleep(REST),
-            None => {}
+            None => std::thread::sleep(REST),
         }
     }
 }
@@ -198,6 +200,32 @@ mod tests {
         lines.flush();
         let (count, told) = *written.lock().expect("lock");
         assert_eq!(count as u64 + told, sent as u64);
+    }
+
+    #[test]
+    fn what_a_sink_keeps_back_goes_out_before_a_flush_ends_and_when_nothing_follows() {
+        #[derive(Default)]
+        struct Together(Vec<u8>, Arc<Mutex<Vec<u8>>>);
+        impl Sink for Together {
+            fn line(&mut self, line: &[u8]) {
+                self.0.extend_from_slice(line);
+            }
+            fn dropped(&mut self, _: u64) {}
+            fn rest(&mut self) {
+                self.1.lock().expect("lock").append(&mut self.0);
+            }
+        }
+        let written = Arc::default();
+        let lines = Lines::start(Together(Vec::new(), Arc::clone(&written))).expect("thread");
+        (0..100).for_each(|_| lines.send(b"x\n".to_vec()));
+        lines.flush();
+        assert_eq!(written.lock().expect("lock").len(), 200);
+        lines.send(b"last\n".to_vec());
+        let deadline = std::time::Instant::now() + FLUSH_WAIT;
+        while written.lock().expect("lock").len() < 205 {
+            assert!(std::time::Instant::now() < deadline, "it waits for another line");
+            std::thread::sleep(REST);
+        }
     }
 
     #[test]
