@@ -73,7 +73,7 @@ impl Listener {
         alpn: &[&[u8]],
     ) -> Result<Listener, TlsError> {
         let mut provider = default_provider();
-        // SHA-384, which is computed without special instructions, was 6 to 8 % of the samples of a login; SHA-256
+        // SHA-384, computed without special instructions, was 6 to 8 % of the samples of a login; SHA-256
         // has them. AES-128 is no weaker than a P-256 or RSA-2048 key.
         provider.cipher_suites.sort_by_key(|suite| (suite.tls13().is_none(), rank(suite.suite())));
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
